@@ -1,0 +1,13 @@
+//! `trilobit logits`.
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+/// As typed.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: Args) -> Result<ExitCode> {
+    bail!("'logits' is not built yet")
+}

@@ -1,0 +1,59 @@
+//! One file per verb. Each has `Args` (as typed) and `run`.
+
+mod bench;
+mod checkpoint;
+mod data;
+mod eval;
+mod generate;
+mod logits;
+mod quickstart;
+mod schedule;
+mod tokenizer;
+mod train;
+
+use anyhow::Result;
+use clap::Subcommand;
+use std::process::ExitCode;
+
+/// The verbs, in the order of a model's life.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Corpus, tokenizer, a tiny model trained and heard, in about two minutes
+    Quickstart(quickstart::Args),
+    /// Train a tokenizer, look into one, or encode text
+    Tokenizer(tokenizer::Args),
+    /// Turn text files into token shards, and describe them
+    Data(data::Args),
+    /// Pre-train a model
+    Train(train::Args),
+    /// Look into a checkpoint, or verify it
+    Checkpoint(checkpoint::Args),
+    /// Continue a prompt
+    Generate(generate::Args),
+    /// Print or save the logits of a prompt
+    Logits(logits::Args),
+    /// Measure a model: perplexity
+    Eval(eval::Args),
+    /// Measure speed
+    Bench(bench::Args),
+    /// Print or plot learning rate, weight decay and lambda over the steps
+    Schedule(schedule::Args),
+}
+
+impl Command {
+    /// Runs the verb.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Quickstart(args) => quickstart::run(args),
+            Self::Tokenizer(args) => tokenizer::run(args),
+            Self::Data(args) => data::run(args),
+            Self::Train(args) => train::run(args),
+            Self::Checkpoint(args) => checkpoint::run(args),
+            Self::Generate(args) => generate::run(args),
+            Self::Logits(args) => logits::run(args),
+            Self::Eval(args) => eval::run(args),
+            Self::Bench(args) => bench::run(args),
+            Self::Schedule(args) => schedule::run(args),
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Tasks, scoring and perplexity.
+#![forbid(unsafe_code)]

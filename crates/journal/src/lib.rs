@@ -1,0 +1,2 @@
+//! What a run folder contains: layout, metrics.jsonl, events.jsonl.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! For tests only: tiny models, the golden-file loader, tolerances.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Text to token ids and back: tokenizers, byte-level BPE training, stream decoding.
+#![forbid(unsafe_code)]

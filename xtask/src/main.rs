@@ -1,0 +1,4 @@
+//! The project's chores: `cargo xtask ci|tidy|golden|bench`.
+#![forbid(unsafe_code)]
+
+fn main() {}
