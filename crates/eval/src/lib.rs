@@ -1,2 +1,6 @@
-//! Tasks, scoring and perplexity.
+//! Measuring a model: perplexity over a text.
 #![forbid(unsafe_code)]
+
+mod perplexity;
+
+pub use perplexity::{EvalError, Perplexity, Windows, perplexity};

@@ -1,2 +1,14 @@
-//! The network as data: config, presets, tensor names, the b1.58 definition, weights, slow reference forward.
+//! The network as data: configuration, presets, tensor layout, weights, **the** b1.58 definition
+//! (`quantize`) and a slow reference forward that everything fast is held against.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod layout;
+pub mod presets;
+pub mod quantize;
+pub mod reference;
+pub mod weights;
+
+pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeStyle};
+pub use layout::{Layout, Norm, Projection, Slot};
+pub use weights::Weights;

@@ -1,2 +1,26 @@
 //! Forward and backward written out op by op; losses, optimisers, schedules and the trainer.
+//!
+//! Start reading in [`step`]: one training step from top to bottom. [`trainer`] is the loop around it.
 #![forbid(unsafe_code)]
+
+pub mod arena;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod guard;
+pub mod loss;
+pub mod ops;
+pub mod optim;
+pub mod plan;
+pub mod probe;
+pub mod schedule;
+pub mod shadow;
+pub mod snapshot;
+pub mod state;
+pub mod step;
+pub mod trainer;
+pub mod validate;
+
+pub use config::RunConfig;
+pub use error::TrainError;
+pub use trainer::{Limits, Observer, Outcome, Trainer};

@@ -1,0 +1,67 @@
+//! Between a network's flat arena and named tensors: weights under their own names, the optimiser's moments under a
+//! prefix (`m.layers.0.q`).
+
+use crate::native::Tensor;
+use formats::safetensors::File;
+use formats::{FileError, Kind, nearest};
+use model::Layout;
+use std::collections::HashSet;
+
+/// The tensors of `arena`, laid out by `layout`, each under `prefix` + its name.
+///
+/// # Panics
+/// When the arena is not as long as the layout says.
+pub fn tensors<'a>(layout: &Layout, prefix: &str, arena: &'a [f32]) -> Vec<Tensor<'a>> {
+    assert_eq!(arena.len(), layout.len(), "elements of the arena");
+    let tensor = |named: &model::layout::Named| Tensor {
+        name: format!("{prefix}{}", named.name),
+        shape: named.shape(),
+        data: named.slot.of(arena),
+    };
+    layout.tensors().iter().map(tensor).collect()
+}
+
+/// Checks that `file` holds the tensors of `layout` once under each of `prefixes`, in their shapes, and no others.
+pub fn check(file: &File, layout: &Layout, prefixes: &[&str]) -> Result<(), FileError> {
+    let unfit = |what: String| {
+        let remedy = "use the configuration the file was written with";
+        FileError::new(file.path(), Kind::Unfit, what, remedy)
+    };
+    let present: HashSet<&str> = file.tensors().map(|tensor| tensor.name.as_str()).collect();
+    let mut expected = HashSet::new();
+    for prefix in prefixes {
+        for named in layout.tensors() {
+            let name = format!("{prefix}{}", named.name);
+            if !present.contains(name.as_str()) {
+                let hint = nearest::nearest(&name, present.iter().copied())
+                    .map_or(String::new(), |n| format!(" (nearest there: '{n}')"));
+                return Err(unfit(format!("tensor '{name}' is missing{hint}")));
+            }
+            let (shape, needed) = (&file.info(&name)?.shape, named.shape());
+            if *shape != needed {
+                let what = format!("tensor '{name}' has shape {shape:?}, and the network needs {needed:?}");
+                return Err(unfit(what));
+            }
+            expected.insert(name);
+        }
+    }
+    if let Some(extra) = file.tensors().find(|tensor| !expected.contains(&tensor.name)) {
+        let hint = nearest::nearest(&extra.name, expected.iter().map(String::as_str))
+            .map_or(String::new(), |n| format!(" (nearest in the network: '{n}')"));
+        return Err(unfit(format!("tensor '{}' has no place in the network{hint}", extra.name)));
+    }
+    Ok(())
+}
+
+/// Copies the tensors of `file` under `prefix` into `arena`; [`check`] has been called with that prefix.
+///
+/// # Panics
+/// When the arena is not as long as the layout says.
+pub fn read(file: &File, layout: &Layout, prefix: &str, arena: &mut [f32]) -> Result<(), FileError> {
+    assert_eq!(arena.len(), layout.len(), "elements of the arena");
+    for named in layout.tensors() {
+        let values = file.f32(&format!("{prefix}{}", named.name))?;
+        named.slot.of_mut(arena).copy_from_slice(&values);
+    }
+    Ok(())
+}

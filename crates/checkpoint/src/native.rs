@@ -1,0 +1,219 @@
+//! The native checkpoint: a folder that is complete or not there, every file under a checksum.
+
+use crate::arena;
+use formats::safetensors::{self, Dtype, File};
+use formats::{FileError, Kind, atomic, bounded, folder, limits, manifest};
+use manifest::Manifest;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The resolved run configuration, `[model]` included.
+pub const CONFIG: &str = "config.toml";
+/// Latent weights, f32, under our tensor names.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// The tokenizer, where the run has one.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// The optimiser's moments, where training can go on.
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// The ternary codes that the next flip rate is counted from, i8.
+pub const RECORDED: &str = "recorded.safetensors";
+/// Everything else the trainer needs to go on.
+pub const STATE: &str = "state.json";
+
+const ABOUT_KIND: &str = "checkpoint";
+
+/// A named tensor to save: row-major, f32 unless said otherwise.
+#[derive(Debug, Clone)]
+pub struct Tensor<'a, T = f32> {
+    /// Unique in its file.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// As many elements as `shape` says.
+    pub data: &'a [T],
+}
+
+/// What a checkpoint is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// TOML of the resolved run configuration.
+    pub config: &'a str,
+    /// Bytes of tokenizer.json.
+    pub tokenizer: Option<&'a [u8]>,
+    /// Latent weights; see [`arena::tensors`].
+    pub weights: &'a [Tensor<'a>],
+    /// The optimiser's tensors; none for a checkpoint that is not trained on.
+    pub optimizer: &'a [Tensor<'a>],
+    /// The codes that the next flip rate is counted from; none where it counts from the weights themselves.
+    pub recorded: &'a [Tensor<'a, i8>],
+    /// A JSON object; `step`, `tokens` and `lambda` in it are shown by `checkpoint inspect`.
+    pub state: &'a Value,
+}
+
+/// Writes the checkpoint folder `dir`, which must not exist. A kill at any moment leaves all of it or nothing.
+///
+/// # Panics
+/// When a tensor's data is not as long as its shape says.
+pub fn save(dir: &Path, parts: &Parts) -> Result<(), FileError> {
+    let about = Map::from_iter([("kind".to_owned(), ABOUT_KIND.into())]);
+    folder::commit(dir, &about, |dir| {
+        atomic::write_bytes(&dir.join(CONFIG), parts.config.as_bytes())?;
+        if let Some(tokenizer) = parts.tokenizer {
+            atomic::write_bytes(&dir.join(TOKENIZER), tokenizer)?;
+        }
+        save_tensors(&dir.join(WEIGHTS), Dtype::F32, parts.weights)?;
+        if !parts.optimizer.is_empty() {
+            save_tensors(&dir.join(OPTIMIZER), Dtype::F32, parts.optimizer)?;
+        }
+        if !parts.recorded.is_empty() {
+            save_tensors(&dir.join(RECORDED), Dtype::I8, parts.recorded)?;
+        }
+        let mut state = serde_json::to_vec_pretty(parts.state).expect("a JSON value becomes JSON");
+        state.push(b'\n');
+        atomic::write_bytes(&dir.join(STATE), &state)
+    })
+}
+
+fn save_tensors<T: bytemuck::NoUninit>(path: &Path, dtype: Dtype, tensors: &[Tensor<T>]) -> Result<(), FileError> {
+    let entry = |tensor| -> safetensors::Entry {
+        let tensor: &Tensor<T> = tensor;
+        (tensor.name.clone(), dtype, tensor.shape.clone(), bytemuck::cast_slice(tensor.data))
+    };
+    let entries: Vec<_> = tensors.iter().map(entry).collect();
+    safetensors::write(path, &entries, &BTreeMap::new())
+}
+
+/// A checkpoint folder whose every file has been compared with its manifest.
+#[derive(Debug)]
+pub struct Opened {
+    dir: PathBuf,
+    manifest: Manifest,
+    config: String,
+    state: Value,
+}
+
+impl Opened {
+    /// Opens `dir` and verifies it: every file present, of its length, of its content. The error names the file that
+    /// is cut, missing or changed, and the checkpoint to use instead.
+    pub fn open(dir: &Path) -> Result<Self, FileError> {
+        Self::verify(dir).map_err(|mut error| {
+            // A folder without a manifest was never finished: to its reader the same as damage.
+            if error.kind == Kind::Missing && dir.is_dir() {
+                error.kind = Kind::Damaged;
+            }
+            if error.kind == Kind::Damaged {
+                error.remedy = match crate::locate::previous(dir) {
+                    Some(previous) => format!("use the previous checkpoint, {}", previous.display()),
+                    None => "take the checkpoint from a backup, or train again".to_owned(),
+                };
+            }
+            error
+        })
+    }
+
+    fn verify(dir: &Path) -> Result<Self, FileError> {
+        let manifest = manifest::verify(dir)?;
+        let unfit =
+            |what: String| FileError::new(dir, Kind::Unfit, what, "name a run folder or a checkpoint folder");
+        if manifest.about.get("kind").and_then(Value::as_str) != Some(ABOUT_KIND) {
+            return Err(unfit("its manifest is not that of a checkpoint".into()));
+        }
+        for name in [CONFIG, WEIGHTS, STATE] {
+            if !manifest.files.iter().any(|entry| entry.name == name) {
+                return Err(unfit(format!("its manifest lists no {name}")));
+            }
+        }
+        let config = bounded::read_text(&dir.join(CONFIG), limits::CONFIG_BYTES_MAX)?;
+        let path = dir.join(STATE);
+        let state = serde_json::from_slice(&bounded::read(&path, limits::CONFIG_BYTES_MAX)?)
+            .map_err(|e| FileError::damaged(&path, format!("it is no JSON: {e}"), ""))?;
+        Ok(Self { dir: dir.to_owned(), manifest, config, state })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Names, lengths and checksums of the files.
+    pub fn files(&self) -> &[manifest::Entry] {
+        &self.manifest.files
+    }
+
+    /// TOML of the run configuration, as it was saved.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// The network: the validated `[model]` table of the configuration.
+    pub fn model(&self) -> Result<model::Config, FileError> {
+        let path = self.dir.join(CONFIG);
+        let unfit = |what: String| {
+            FileError::new(
+                &path,
+                Kind::Unfit,
+                what,
+                "use the version of the program that wrote the checkpoint",
+            )
+        };
+        let table: toml::Table = self.config.parse().map_err(|e| unfit(format!("it is no TOML: {e}")))?;
+        let Some(table) = table.get("model") else {
+            return Err(unfit("it has no [model] table".into()));
+        };
+        let config: model::Config =
+            table.clone().try_into().map_err(|e| unfit(format!("its [model] table: {e}")))?;
+        config.validate().map_err(|e| unfit(e.to_string()))?;
+        Ok(config)
+    }
+
+    /// What the trainer saved beside the tensors.
+    pub fn state(&self) -> &Value {
+        &self.state
+    }
+
+    /// Where the tokenizer is, if the checkpoint has one.
+    pub fn tokenizer_path(&self) -> Option<PathBuf> {
+        self.path_of(TOKENIZER)
+    }
+
+    /// The latent weights' file.
+    pub fn weights(&self) -> Result<File, FileError> {
+        File::open(&self.dir.join(WEIGHTS))
+    }
+
+    /// The optimiser's file; an error where the checkpoint was saved without one.
+    pub fn optimizer(&self) -> Result<File, FileError> {
+        let path = self.path_of(OPTIMIZER).ok_or_else(|| {
+            FileError::new(
+                &self.dir,
+                Kind::Unfit,
+                "it holds no optimiser state, so training cannot go on from it",
+                "start a new run from its weights",
+            )
+        })?;
+        File::open(&path)
+    }
+
+    /// The file of the recorded codes; `None` where the checkpoint was saved without them.
+    pub fn recorded(&self) -> Result<Option<File>, FileError> {
+        self.path_of(RECORDED).map(|path| File::open(&path)).transpose()
+    }
+
+    /// The latent weights in the network's arena. A tensor that is missing, too many or of another shape is an error.
+    pub fn load_weights(&self) -> Result<model::Weights, FileError> {
+        let config = self.model()?;
+        let layout = model::Layout::new(&config);
+        let file = self.weights()?;
+        arena::check(&file, &layout, &[""])?;
+        // The check bounds this allocation by the length of the file.
+        let mut weights = model::Weights::zeros(&config);
+        arena::read(&file, &layout, "", &mut weights.data)?;
+        Ok(weights)
+    }
+
+    fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let listed = self.manifest.files.iter().any(|entry| entry.name == name);
+        listed.then(|| self.dir.join(name))
+    }
+}

@@ -1,0 +1,6 @@
+//! Files in, batches out.
+
+mod common;
+mod loading;
+mod preparing;
+mod reading;

@@ -1,0 +1,159 @@
+//! Perplexity: how well a model predicts a text, window by window.
+//!
+//! A window of W tokens predicts the W tokens after each of its own; its first token is context only. The next window
+//! starts `stride` tokens later and scores only the targets that no window before it has scored. With stride = W the
+//! windows do not overlap, and each token of the text but the first is scored once, as in training; with a smaller
+//! stride each target sees at least W − stride tokens of context (but for those of the first window).
+
+use infer::{InferError, Session};
+use serde::Serialize;
+use text::Tokenizer;
+
+/// How a text is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// W, tokens; at most the session's context
+    pub window: usize,
+    /// from the start of a window to that of the next, tokens, 1..=W
+    pub stride: usize,
+}
+
+/// How well a model predicts a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Perplexity {
+    /// mean negative log-likelihood of a scored token, nats
+    pub nll_per_token: f64,
+    /// `e^nll_per_token`
+    pub perplexity: f64,
+    /// bits for each byte of the text whose tokens were scored
+    pub bits_per_byte: f64,
+    /// tokens scored
+    pub tokens: u64,
+    /// `e^(nll of all scored tokens / words)`, words separated by white space
+    pub word_perplexity: f64,
+    /// words of the text
+    pub words: u64,
+}
+
+/// Why there is no perplexity.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// Nothing to predict.
+    #[error("the text has {tokens} tokens, and the first of a text is context only; give a longer text")]
+    TooShort {
+        /// tokens of the text
+        tokens: usize,
+    },
+    /// A window or a stride that cannot be.
+    #[error(
+        "a window of {window} tokens with a stride of {stride}: the window is 1 to {context} tokens (the model's \
+         context), the stride 1 to the window"
+    )]
+    Windows {
+        /// asked for
+        window: usize,
+        /// asked for
+        stride: usize,
+        /// the session's
+        context: usize,
+    },
+    /// NaN or infinity.
+    #[error(
+        "the likelihood of token number {token} is not finite; the weights are damaged or diverged: look at them with \
+         'trilobit checkpoint inspect', or take an earlier checkpoint"
+    )]
+    NotFinite {
+        /// index in the text
+        token: usize,
+    },
+    /// The engine's own.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+}
+
+/// Perplexity of `text`, whose tokens are preceded by what the tokenizer's template puts before a text. `progress` is
+/// told tokens done and tokens in all after each window.
+///
+/// # Errors
+/// Fewer than two tokens, windows that cannot be, a token beyond the model's vocabulary, values that are not finite.
+pub fn perplexity(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    text: &str,
+    windows: Windows,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Perplexity, EvalError> {
+    let ids = encode(tokenizer, text);
+    let total = nll(session, &ids, windows, progress)?;
+    let first_bytes = ids.first().and_then(|id| tokenizer.token_bytes(*id)).map_or(0, |bytes| bytes.len());
+    let bytes = text.len().saturating_sub(first_bytes).max(1);
+    let words = text.split_whitespace().count();
+    let tokens = ids.len() - 1;
+    let nll_per_token = total / tokens as f64;
+    Ok(Perplexity {
+        nll_per_token,
+        perplexity: nll_per_token.exp(),
+        bits_per_byte: total / std::f64::consts::LN_2 / bytes as f64,
+        tokens: tokens as u64,
+        word_perplexity: (total / words.max(1) as f64).exp(),
+        words: words as u64,
+    })
+}
+
+/// The ids of a text of any length: long texts are encoded piece by piece, which the tokenizer does only without its
+/// template, so a template of one token before the text (Llama-3) is put there here.
+fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut ids = tokenizer.encode("", true);
+    if ids.len() > 1 {
+        return tokenizer.encode(text, true);
+    }
+    ids.extend(tokenizer.encode(text, false));
+    ids
+}
+
+/// Sum of the negative log-likelihoods (nats) of all of `ids` but the first.
+fn nll(
+    session: &mut Session,
+    ids: &[u32],
+    windows: Windows,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<f64, EvalError> {
+    let Windows { window, stride } = windows;
+    session.reset();
+    let context = session.remaining();
+    if !(1..=context).contains(&window) || !(1..=window).contains(&stride) {
+        return Err(EvalError::Windows { window, stride, context });
+    }
+    if ids.len() < 2 {
+        return Err(EvalError::TooShort { tokens: ids.len() });
+    }
+    let mut total = 0.0;
+    let mut scored = 1;
+    for start in (0..).step_by(stride) {
+        // The last token of the text is a target only.
+        let end = (start + window).min(ids.len() - 1);
+        session.reset();
+        session.forward_each(&ids[start..end], &mut |index, logits| {
+            let target = start + index + 1;
+            if target >= scored {
+                total += surprise(logits, ids[target]);
+            }
+        })?;
+        if !total.is_finite() {
+            return Err(EvalError::NotFinite { token: scored });
+        }
+        scored = end + 1;
+        progress(scored, ids.len());
+        if scored == ids.len() {
+            break;
+        }
+    }
+    Ok(total)
+}
+
+/// `−log softmax(logits)[target]`, nats.
+fn surprise(logits: &[f32], target: u32) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
+    sum.ln() - f64::from(logits[target as usize] - largest)
+}

@@ -1,0 +1,99 @@
+//! Perplexity against the definition, computed from the reference's logits.
+
+use eval::{EvalError, Perplexity, Windows, perplexity};
+use infer::{Engine, EngineOptions};
+use model::{Config, Weights, reference};
+use text::Tokenizer;
+
+const TEXT: &str = "the cat and the dog and the bird and the fish sat on the mat, naïvely: 東京";
+
+fn tokenizer() -> Tokenizer {
+    let options = text::bpe::TrainOptions {
+        vocabulary: 262,
+        special_tokens: vec!["<|endoftext|>".into()],
+        min_frequency: 1,
+    };
+    let documents = ["the cat and the dog and the bird".to_string()];
+    let json = text::bpe::train(documents.into_iter(), &options).unwrap();
+    Tokenizer::from_bytes(&json).unwrap()
+}
+
+fn weights(scale: f32) -> Weights {
+    let config: Config = toml::from_str(
+        "hidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_size = 16\nffn = 48\nvocabulary = 262\ncontext = 48",
+    )
+    .unwrap();
+    let mut weights = Weights::random(&config, 9);
+    weights.data.iter_mut().for_each(|w| *w *= scale);
+    weights
+}
+
+fn measure(weights: &Weights, text: &str, windows: Windows) -> Result<Perplexity, EvalError> {
+    let options = EngineOptions { threads: 1, lambda: 1.0 };
+    let engine = Engine::new(weights, options).unwrap();
+    let mut session = engine.session(48).unwrap();
+    perplexity(&mut session, &tokenizer(), text, windows, &mut |_, _| ())
+}
+
+/// `−log p(ids[target])` by the reference, given `ids[start..target]`.
+fn surprise(weights: &Weights, ids: &[u32], start: usize, target: usize) -> f64 {
+    let context = &ids[start..target];
+    let logits = reference::logits(weights, context, &vec![0; context.len()], 1.0);
+    let logits = &logits[(context.len() - 1) * 262..];
+    let sum: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
+    sum.ln() - f64::from(logits[ids[target] as usize])
+}
+
+#[test]
+fn every_token_but_the_first_is_scored_once_in_its_window() {
+    let weights = weights(4.0);
+    let ids = tokenizer().encode(TEXT, false);
+    for (window, stride) in [(8, 8), (8, 3), (48, 48), (5, 1), (1, 1)] {
+        let result = measure(&weights, TEXT, Windows { window, stride }).unwrap();
+        let mut expected = 0.0;
+        let mut start = 0;
+        for target in 1..ids.len() {
+            if target > start + window {
+                start += stride;
+            }
+            expected += surprise(&weights, &ids, start, target);
+        }
+        let tokens = ids.len() - 1;
+        assert_eq!(result.tokens, tokens as u64);
+        let nll = expected / tokens as f64;
+        assert!((result.nll_per_token / nll - 1.0).abs() < 1e-4, "{window} {stride}");
+        assert!((result.perplexity / nll.exp() - 1.0).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn a_model_that_knows_nothing_has_the_uniform_perplexity() {
+    let windows = Windows { window: 16, stride: 16 };
+    let result = measure(&weights(0.0), TEXT, windows).unwrap();
+    assert!((result.perplexity - 262.0).abs() < 1e-3);
+    let ids = tokenizer().encode(TEXT, false);
+    let first = tokenizer().token_bytes(ids[0]).unwrap().len();
+    let total = 262f64.ln() * (ids.len() - 1) as f64;
+    let bits = total / std::f64::consts::LN_2 / (TEXT.len() - first) as f64;
+    assert!((result.bits_per_byte - bits).abs() < 1e-6);
+    assert_eq!(result.words, 17);
+    assert!((result.word_perplexity.ln() - total / 17.0).abs() < 1e-6);
+}
+
+#[test]
+fn what_cannot_be_measured_is_an_error() {
+    let sound = weights(4.0);
+    let windows = |window, stride| Windows { window, stride };
+    for text in ["", "t"] {
+        let error = measure(&sound, text, windows(8, 8)).unwrap_err();
+        assert!(matches!(error, EvalError::TooShort { .. }), "{error}");
+    }
+    for (window, stride) in [(0, 1), (49, 49), (8, 9), (8, 0)] {
+        let error = measure(&sound, TEXT, windows(window, stride)).unwrap_err();
+        assert!(matches!(error, EvalError::Windows { .. }), "{error}");
+    }
+    let mut damaged = sound;
+    damaged.layout.final_norm.of_mut(&mut damaged.data)[0] = f32::NAN;
+    let error = measure(&damaged, TEXT, windows(8, 8)).unwrap_err();
+    assert!(matches!(error, EvalError::NotFinite { .. }), "{error}");
+}

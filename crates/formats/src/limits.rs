@@ -1,0 +1,20 @@
+//! What a file may ask for, checked before it sizes an allocation.
+
+/// Longest safetensors header, bytes (the reference implementation's limit).
+pub const SAFETENSORS_HEADER_BYTES_MAX: usize = 100_000_000;
+/// Most tensors in one file. The largest published mixture-of-experts models stay below.
+pub const TENSORS_MAX: usize = 200_000;
+/// Most dimensions of a tensor.
+pub const RANK_MAX: usize = 8;
+/// Longest tensor name, bytes.
+pub const TENSOR_NAME_BYTES_MAX: usize = 1024;
+/// Most entries in a safetensors `__metadata__` table.
+pub const METADATA_ENTRIES_MAX: usize = 10_000;
+/// Largest `manifest.json`, bytes.
+pub const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+/// Most files a manifest may list.
+pub const MANIFEST_FILES_MAX: usize = 100_000;
+/// Largest configuration, state or facts file, bytes.
+pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// Longest line of a `.jsonl` run record, bytes.
+pub const RECORD_LINE_BYTES_MAX: u64 = 1 << 20;

@@ -1,0 +1,90 @@
+//! What can go wrong between token ids and token ids, each as a sentence with its remedy.
+
+use std::path::PathBuf;
+
+/// Why an engine cannot be made, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// There is nothing to continue.
+    #[error("the prompt has no tokens; give at least one word, or at least one token id")]
+    EmptyPrompt,
+    /// An id that the model has no embedding for.
+    #[error(
+        "token id {id} (number {position} of the input) is beyond the vocabulary of {vocabulary}; \
+         use ids from 0 to {}, and the tokenizer the model was trained with",
+        vocabulary - 1
+    )]
+    TokenOutOfRange {
+        /// index in the input
+        position: usize,
+        /// the id
+        id: u32,
+        /// V
+        vocabulary: usize,
+    },
+    /// More tokens than the session has places for.
+    #[error(
+        "{added} tokens after {position} do not fit into the context of {context} tokens; \
+         shorten the input to at most {} tokens",
+        context - position
+    )]
+    ContextFull {
+        /// tokens already seen
+        position: usize,
+        /// tokens that were to be added
+        added: usize,
+        /// places of the session
+        context: usize,
+    },
+    /// Asked for a longer context than the model was made for.
+    #[error(
+        "a context of {wanted} tokens was asked for, but the model is made for 1 to {context}; ask for one of these"
+    )]
+    ContextOutOfRange {
+        /// what was asked for
+        wanted: usize,
+        /// the model's
+        context: usize,
+    },
+    /// A share of quantisation outside 0..=1.
+    #[error("lambda = {0} is no share of quantisation; give a number from 0 to 1 (1 is the model as served)")]
+    Lambda(f32),
+    /// A sampling option that means nothing.
+    #[error("sampling: {key} = {value}, but {allowed}")]
+    Sampling {
+        /// the option
+        key: &'static str,
+        /// what was given
+        value: f32,
+        /// what would be right
+        allowed: &'static str,
+    },
+    /// A stop string that every text contains.
+    #[error("a stop string is empty, so nothing would ever be written; leave it out")]
+    EmptyStop,
+    /// NaN or infinity where a token is to be chosen.
+    #[error(
+        "the logits for token number {position} are not finite, so no token can be chosen; the weights are damaged or \
+         diverged: look at them with 'trilobit checkpoint inspect', or take an earlier checkpoint"
+    )]
+    NotFinite {
+        /// tokens seen so far
+        position: usize,
+    },
+    /// A model folder without a tokenizer, where text has to be read or written.
+    #[error(
+        "{}: there is no tokenizer.json, so text cannot become token ids; \
+         copy the tokenizer.json of the run there, or work on ids (logits --ids)",
+        path.display()
+    )]
+    NoTokenizer {
+        /// the model's folder
+        path: PathBuf,
+    },
+    /// The model cannot be found or loaded.
+    #[error(transparent)]
+    Model(Box<dyn std::error::Error + Send + Sync>),
+    /// The tokenizer cannot be loaded.
+    #[error(transparent)]
+    Text(#[from] text::TextError),
+}

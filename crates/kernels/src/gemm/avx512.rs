@@ -1,0 +1,266 @@
+//! `avx512-f32-14x32`: 28 of the 32 registers hold C, two hold a row of B, one a broadcast element of A.
+//!
+//! A depth step is 28 FMAs, 14 broadcasts and 2 loads: 14 cycles on two FMA ports, whatever the front end is left with.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Ahead, GemmKernel, Tile};
+use super::pack::{Element, Panel, Source, Typed, gather};
+use crate::isa::Isa;
+
+const MR: usize = 14;
+const NR: usize = 32;
+
+/// Floats of A fetched ahead of their use, about 16 depth steps.
+const AHEAD: usize = 16 * MR;
+
+/// The kernel of this file.
+pub struct Avx512;
+
+impl GemmKernel for Avx512 {
+    fn name(&self) -> &'static str {
+        "avx512-f32-14x32"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Avx512
+    }
+
+    fn tile(&self) -> (usize, usize) {
+        (MR, NR)
+    }
+
+    unsafe fn pack(&self, panel: &Panel, packed: &mut [f32]) {
+        match panel.resolve(packed) {
+            // SAFETY: the caller's promise.
+            Typed::F32(source) => unsafe { pack(&source, packed) },
+            // SAFETY: the caller's promise.
+            Typed::I8(source) => unsafe { pack(&source, packed) },
+        }
+    }
+
+    unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+        debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
+        let with = match tile.rows {
+            1 => multiply::<1>,
+            2 => multiply::<2>,
+            3 => multiply::<3>,
+            4 => multiply::<4>,
+            5 => multiply::<5>,
+            6 => multiply::<6>,
+            7 => multiply::<7>,
+            8 => multiply::<8>,
+            9 => multiply::<9>,
+            10 => multiply::<10>,
+            11 => multiply::<11>,
+            12 => multiply::<12>,
+            13 => multiply::<13>,
+            14 => multiply::<14>,
+            rows => unreachable!("a tile of {rows} rows"),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { with(a, b, tile, ahead) }
+    }
+}
+
+/// The first `n` of 16 lanes.
+fn first(n: usize) -> __mmask16 {
+    if n >= 16 { !0 } else { (1 << n) - 1 }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let depth = b.len() / NR;
+    let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());
+    // The lines of C, and what is ahead, are fetched one at a time: a burst of them would hold up the loads of A.
+    let stretch = depth.div_ceil(2 * R).max(1);
+    let mut left = depth;
+    let mut line = 0;
+    while left > 0 {
+        let c = tile.c.wrapping_add(line / 2 * tile.stride + line % 2 * 16);
+        line += 1;
+        _mm_prefetch::<_MM_HINT_T0>(c.cast());
+        ahead.fetch();
+        let steps = stretch.min(left);
+        left -= steps;
+        for _ in 0..steps {
+            // SAFETY: as many steps as the panels are deep.
+            unsafe {
+                let row = [_mm512_loadu_ps(pb), _mm512_loadu_ps(pb.add(16))];
+                _mm_prefetch::<_MM_HINT_T0>(pa.wrapping_add(AHEAD).cast());
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*pa.add(i));
+                    sums[0] = _mm512_fmadd_ps(x, row[0], sums[0]);
+                    sums[1] = _mm512_fmadd_ps(x, row[1], sums[1]);
+                }
+                pa = pa.add(MR);
+                pb = pb.add(NR);
+            }
+        }
+    }
+    let masks = [first(tile.cols), first(tile.cols.saturating_sub(16))];
+    for (i, sums) in sums.iter().enumerate() {
+        for (half, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
+            let c = tile.c.wrapping_add(i * tile.stride + 16 * half);
+            // SAFETY: the mask keeps to the tile's columns.
+            unsafe {
+                let old = if tile.accumulate { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
+                _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, sum));
+            }
+        }
+    }
+}
+
+/// Elements that can be loaded 16 at a time as f32.
+trait Load: Element {
+    /// Whether the factors are other than 1.
+    const SCALED: bool;
+
+    /// Loads the lanes of `mask`, zeros elsewhere.
+    ///
+    /// # Safety
+    /// AVX-512 F, BW and VL; the elements of `mask` are readable.
+    unsafe fn load(from: *const Self, mask: __mmask16) -> __m512;
+}
+
+impl Load for f32 {
+    const SCALED: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(from: *const f32, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+}
+
+impl Load for i8 {
+    const SCALED: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(from: *const i8, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller's promise.
+        let codes = unsafe { _mm_maskz_loadu_epi8(mask, from) };
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack<T: Load>(source: &Source<T>, packed: &mut [f32]) {
+    if source.lanes == 0 || source.depth == 0 {
+        packed.fill(0.0);
+    } else if source.lane_stride == 1 {
+        // SAFETY: `resolve` checked the bounds.
+        unsafe { copy(source, packed) }
+    } else if source.depth_stride == 1 {
+        for lane in (0..source.width).step_by(16) {
+            // SAFETY: `resolve` checked the bounds.
+            unsafe { transpose(source, lane, packed) }
+        }
+    } else {
+        gather(source, packed);
+    }
+}
+
+/// Packs a panel whose lanes are contiguous.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn copy<T: Load>(source: &Source<T>, packed: &mut [f32]) {
+    for lane in (0..source.width).step_by(16) {
+        let from_mask = first(source.lanes.saturating_sub(lane));
+        let to_mask = first(source.width - lane);
+        let mut factors = [0.0; 16];
+        for (i, factor) in factors.iter_mut().enumerate().take(source.lanes.saturating_sub(lane)) {
+            *factor = source.factors.lane(lane + i);
+        }
+        // SAFETY: 16 floats.
+        let factors = unsafe { _mm512_loadu_ps(factors.as_ptr()) };
+        for depth in 0..source.depth {
+            let from = source.data.as_ptr().wrapping_add(lane + depth * source.depth_stride);
+            let to = packed.as_mut_ptr().wrapping_add(lane + depth * source.width);
+            // SAFETY: the masks keep to the lanes there are; `resolve` checked the depths.
+            unsafe {
+                let mut v = T::load(from, from_mask);
+                if T::SCALED {
+                    v = _mm512_mul_ps(v, factors);
+                    v = _mm512_mul_ps(v, _mm512_set1_ps(source.factors.depth(depth)));
+                }
+                _mm512_mask_storeu_ps(to, to_mask, v);
+            }
+        }
+    }
+}
+
+/// Packs 16 lanes, from `lane` on, of a panel whose depths are contiguous.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn transpose<T: Load>(source: &Source<T>, lane: usize, packed: &mut [f32]) {
+    let to_mask = first(source.width - lane);
+    let lanes = source.lanes.saturating_sub(lane).min(16);
+    for depth in (0..source.depth).step_by(16) {
+        let steps = (source.depth - depth).min(16);
+        let mask = first(steps);
+        let along = match source.factors.depth {
+            // SAFETY: the slice holds a factor for each depth.
+            Some(s) if T::SCALED => unsafe { _mm512_maskz_loadu_ps(mask, s.as_ptr().add(depth)) },
+            _ => _mm512_set1_ps(1.0),
+        };
+        let mut block = [_mm512_setzero_ps(); 16];
+        for (i, v) in block.iter_mut().enumerate() {
+            if i >= lanes {
+                break;
+            }
+            let from = source.data.as_ptr().wrapping_add((lane + i) * source.lane_stride + depth);
+            // SAFETY: the mask keeps to the depths there are.
+            *v = unsafe { T::load(from, mask) };
+            if T::SCALED {
+                *v = _mm512_mul_ps(*v, _mm512_set1_ps(source.factors.lane(lane + i)));
+                *v = _mm512_mul_ps(*v, along);
+            }
+        }
+        let block = transposed(block);
+        for (i, v) in block.iter().enumerate() {
+            if i >= steps {
+                break;
+            }
+            let to = packed.as_mut_ptr().wrapping_add(lane + (depth + i) * source.width);
+            // SAFETY: the mask keeps to the panel's width.
+            unsafe { _mm512_mask_storeu_ps(to, to_mask, *v) }
+        }
+    }
+}
+
+/// 16×16 transposition: pairs of rows, pairs of pairs, then the 128-bit quarters.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(r: [__m512; 16]) -> [__m512; 16] {
+    let mut pairs = [_mm512_setzero_ps(); 16];
+    for i in 0..8 {
+        pairs[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    // quads[4g + c] holds in its quarter q the column 4q + c of rows 4g .. 4g + 3.
+    let mut quads = [_mm512_setzero_ps(); 16];
+    for g in 0..4 {
+        let p = [0, 1, 2, 3].map(|i| pairs[4 * g + i]);
+        quads[4 * g] = _mm512_shuffle_ps::<0b01_00_01_00>(p[0], p[2]);
+        quads[4 * g + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(p[0], p[2]);
+        quads[4 * g + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(p[1], p[3]);
+        quads[4 * g + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(p[1], p[3]);
+    }
+    let mut out = [_mm512_setzero_ps(); 16];
+    for c in 0..4 {
+        let [a, b, d, e] = [0, 1, 2, 3].map(|g| quads[4 * g + c]);
+        let low_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+        let low_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+        let high_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(d, e);
+        let high_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(d, e);
+        out[c] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low_even, high_even);
+        out[4 + c] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low_odd, high_odd);
+        out[8 + c] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low_even, high_even);
+        out[12 + c] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low_odd, high_odd);
+    }
+    out
+}

@@ -1,0 +1,119 @@
+//! What a register kernel is, and the list of them.
+
+use super::pack::Panel;
+use crate::isa::Isa;
+
+/// Packs panels and multiplies two of them in registers. Names are `{arch}-{type}-{MR}x{NR}`.
+pub trait GemmKernel: Sync {
+    /// The kernel's name.
+    fn name(&self) -> &'static str;
+
+    /// The instructions it needs.
+    fn isa(&self) -> Isa;
+
+    /// Rows and columns of C held in registers, (MR, NR): the widths of the panels of A and B.
+    fn tile(&self) -> (usize, usize);
+
+    /// Packs one panel into `packed` (depth, width).
+    ///
+    /// # Safety
+    /// The machine has `self.isa()`.
+    unsafe fn pack(&self, panel: &Panel, packed: &mut [f32]);
+
+    /// C (+)= A·B for a panel `a` (depth, MR) and a panel `b` (depth, NR); fetches what is `ahead` on the way.
+    ///
+    /// # Safety
+    /// The machine has `self.isa()`; `a` and `b` are whole panels of equal depth; the tile is at most (MR, NR) and nobody
+    /// else reads or writes its elements.
+    unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead);
+}
+
+/// The part of C that one register kernel writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile {
+    /// Its first element.
+    pub c: *mut f32,
+    /// Elements from one row to the next.
+    pub stride: usize,
+    /// Rows, at most MR.
+    pub rows: usize,
+    /// Columns, at most NR.
+    pub cols: usize,
+    /// Add to what is there (else overwrite).
+    pub accumulate: bool,
+}
+
+/// Memory that will be wanted soon: runs of bytes at equal distances, to be fetched line by line between other work.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    run: *const u8,
+    distance: usize,
+    runs: usize,
+    bytes: usize,
+    at: usize,
+    /// Lines to fetch at a time.
+    rate: usize,
+}
+
+impl Ahead {
+    /// Nothing to fetch.
+    pub const NONE: Ahead = Ahead { run: std::ptr::null(), distance: 0, runs: 0, bytes: 0, at: 0, rate: 0 };
+
+    /// `runs` runs of `bytes` bytes from `run` on, `distance` bytes apart.
+    pub(super) fn new(run: *const u8, distance: usize, runs: usize, bytes: usize) -> Ahead {
+        Ahead { run, distance, runs, bytes, at: 0, rate: 1 }
+    }
+
+    /// The same memory, fetched in `times` times.
+    pub(super) fn spread(self, times: usize) -> Ahead {
+        let lines = self.runs * self.bytes.div_ceil(LINE);
+        Ahead { rate: lines.div_ceil(times.max(1)), ..self }
+    }
+
+    /// Fetches the next lines into L2, if any are left.
+    #[inline(always)]
+    pub(super) fn fetch(&mut self) {
+        for _ in 0..self.rate {
+            if self.runs == 0 {
+                return;
+            }
+            fetch_into_l2(self.run.wrapping_add(self.at));
+            self.at += LINE;
+            if self.at >= self.bytes {
+                self.at = 0;
+                self.run = self.run.wrapping_add(self.distance);
+                self.runs -= 1;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn fetch_into_l2(line: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it reads nothing, whatever the address. SSE is part of the target.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Every kernel compiled in, the plainest first; a machine can run those whose `isa()` it supports.
+pub static KERNELS: &[&dyn GemmKernel] = &[
+    &super::scalar::Scalar,
+    #[cfg(target_arch = "x86_64")]
+    &super::avx2::Avx2,
+    #[cfg(target_arch = "x86_64")]
+    &super::avx512::Avx512,
+];
+
+/// The best kernel of this machine.
+pub fn select() -> &'static dyn GemmKernel {
+    let mut supported = KERNELS.iter().rev().filter(|kernel| kernel.isa().is_supported());
+    *supported.next().expect("the scalar kernel runs everywhere")
+}

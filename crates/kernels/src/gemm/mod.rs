@@ -1,0 +1,324 @@
+//! Single-precision matrix product C (+)= A·B on packed operands, after BLIS (Van Zee and van de Geijn, 2015).
+//!
+//! B is packed once, by all threads. Then each task owns a block of C: for one block of K after the other it packs its
+//! rows of A (they stay in L2), and for one panel of B after the other (it stays in L1) it runs over its panels of A.
+//! The blocks depend on the shape and the kernel alone, and each element of C is summed by one task in the order of K:
+//! the number of threads changes no bit.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod kernel;
+mod pack;
+mod scalar;
+mod view;
+
+use std::ops::Range;
+
+pub use kernel::{Ahead, GemmKernel, KERNELS, Tile, select};
+pub use pack::Panel;
+pub use view::{Data, Scale, View};
+
+use crate::pool::{Pool, SharedMut};
+
+/// Deepest block of K: a panel of B of this depth is 48 KB at most, in L1 or close by.
+const DEPTH_MAX: usize = 384;
+/// Most panels of A in a task: 170 KB at most, in L2. Half as many where there are few tasks.
+const PANELS_MAX: usize = 8;
+/// Most columns of C in a task.
+const COLS_MAX: usize = 2048;
+/// Tasks to aim for, so that 16 threads have about equal shares …
+const TASKS_MAX: usize = 48;
+/// … but no task is cut to fewer multiplications than this.
+const TASK_WORK: usize = 1 << 21;
+/// Panels of B in a task of packing.
+const B_PANELS: usize = 4;
+/// Depths packed at a time where lanes are contiguous.
+const STRIP: usize = 32;
+
+/// Packing buffers, which only grow, and the kernel they are packed for.
+pub struct Workspace {
+    kernel: &'static dyn GemmKernel,
+    b: Buffer,
+    /// One block for each worker.
+    a: Buffer,
+}
+
+impl Default for Workspace {
+    fn default() -> Workspace {
+        Workspace::new()
+    }
+}
+
+impl Workspace {
+    /// An empty workspace for the best kernel of this machine.
+    pub fn new() -> Workspace {
+        Workspace::with_kernel(select())
+    }
+
+    /// An empty workspace for a kernel of [`KERNELS`].
+    ///
+    /// # Panics
+    /// If this machine lacks the kernel's instructions.
+    pub fn with_kernel(kernel: &'static dyn GemmKernel) -> Workspace {
+        assert!(kernel.isa().is_supported(), "this machine cannot run {}", kernel.name());
+        Workspace { kernel, b: Buffer::default(), a: Buffer::default() }
+    }
+
+    /// Makes room for products (M, K)·(K, N) on `threads` threads, so that they do not allocate.
+    pub fn reserve(&mut self, threads: usize, m: usize, n: usize, k: usize) {
+        let plan = Plan::new(self.kernel, m, n, k);
+        self.b.grow(plan.packed_b());
+        self.a.grow(plan.packed_a() * threads);
+    }
+}
+
+/// C (+)= A·B on all threads of the pool: `a` (M, K), `b` (K, N), `c` (M, N) with `ldc` elements from row to row.
+/// Without `accumulate` C is overwritten. The result does not depend on the number of threads.
+///
+/// # Panics
+/// If the shapes do not fit each other or their slices.
+pub fn gemm(pool: &Pool, ws: &mut Workspace, a: View, b: View, c: &mut [f32], ldc: usize, accumulate: bool) {
+    multiply(Some(pool), ws, a, b, Out { c, ldc, accumulate });
+}
+
+/// [`gemm`] on the calling thread alone, for use inside a task; gives the same bits.
+///
+/// # Panics
+/// As [`gemm`].
+pub fn gemm_serial(ws: &mut Workspace, a: View, b: View, c: &mut [f32], ldc: usize, accumulate: bool) {
+    multiply(None, ws, a, b, Out { c, ldc, accumulate });
+}
+
+struct Out<'a> {
+    c: &'a mut [f32],
+    ldc: usize,
+    accumulate: bool,
+}
+
+fn multiply(pool: Option<&Pool>, ws: &mut Workspace, a: View, b: View, out: Out) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    assert_eq!(k, b.rows, "A has {k} columns, B has {} rows", b.rows);
+    a.check();
+    b.check();
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(n <= out.ldc && (m - 1) * out.ldc + n <= out.c.len(), "C is smaller than ({m}, {n})");
+    if k == 0 {
+        if !out.accumulate {
+            out.c.chunks_mut(out.ldc).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    let workers = pool.map_or(1, Pool::threads);
+    ws.reserve(workers, m, n, k);
+    let call = Call {
+        plan: Plan::new(ws.kernel, m, n, k),
+        kernel: ws.kernel,
+        a,
+        b: b.t(),
+        workers,
+        packed_a: SharedMut(ws.a.as_mut_ptr()),
+        packed_b: SharedMut(ws.b.as_mut_ptr()),
+        c: SharedMut(out.c.as_mut_ptr()),
+        ldc: out.ldc,
+        accumulate: out.accumulate,
+    };
+    let run = |tasks, task: &(dyn Fn(usize, usize) + Sync)| match pool {
+        Some(pool) => pool.run(tasks, task),
+        None => (0..tasks).for_each(|t| task(t, 0)),
+    };
+    run(call.plan.b_tasks(), &|task, _| call.pack_b(task));
+    run(call.plan.c_tasks(), &|task, worker| call.block(task, worker));
+}
+
+/// How a product is cut up; depends on its shape and the kernel only.
+struct Plan {
+    m: usize,
+    n: usize,
+    k: usize,
+    mr: usize,
+    nr: usize,
+    /// K in a block.
+    depth: usize,
+    /// Rows of C in a task, a multiple of MR.
+    rows: usize,
+    /// Columns of C in a task, a multiple of NR.
+    cols: usize,
+}
+
+impl Plan {
+    fn new(kernel: &dyn GemmKernel, m: usize, n: usize, k: usize) -> Plan {
+        let (mr, nr) = kernel.tile();
+        let depth = even(k, k.div_ceil(DEPTH_MAX), 16);
+        let work = m.saturating_mul(n).saturating_mul(k);
+        let tasks = TASKS_MAX.min(work / TASK_WORK).max(1);
+        let across = n.div_ceil(COLS_MAX);
+        let panels = m.div_ceil(mr);
+        let down = tasks.div_ceil(across).clamp(1, panels.div_ceil(PANELS_MAX / 2));
+        let down = down.max(panels.div_ceil(PANELS_MAX));
+        Plan { m, n, k, mr, nr, depth, rows: even(m, down, mr), cols: even(n, across, nr) }
+    }
+
+    fn packed_a(&self) -> usize {
+        self.rows * self.depth
+    }
+
+    fn packed_b(&self) -> usize {
+        self.n.next_multiple_of(self.nr) * self.k
+    }
+
+    /// Tasks of packing B: a few panels each, all depths.
+    fn b_tasks(&self) -> usize {
+        self.n.div_ceil(self.nr * B_PANELS)
+    }
+
+    fn c_tasks(&self) -> usize {
+        self.m.div_ceil(self.rows) * self.n.div_ceil(self.cols)
+    }
+
+    fn depths(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.k).step_by(self.depth.max(1)).map(|start| start..self.k.min(start + self.depth))
+    }
+
+    /// Where panel `panel` of B lies: all panels of one block of K, then those of the next.
+    fn panel_of_b(&self, panel: usize, depth: &Range<usize>) -> usize {
+        self.n.next_multiple_of(self.nr) * depth.start + panel * self.nr * depth.len()
+    }
+}
+
+/// The size of `parts` nearly equal parts of `len`, rounded up to a multiple of `unit`.
+fn even(len: usize, parts: usize, unit: usize) -> usize {
+    len.div_ceil(parts.max(1)).next_multiple_of(unit)
+}
+
+/// One product under way.
+struct Call<'a> {
+    plan: Plan,
+    kernel: &'static dyn GemmKernel,
+    a: View<'a>,
+    /// Bᵀ, (N, K).
+    b: View<'a>,
+    workers: usize,
+    packed_a: SharedMut<f32>,
+    packed_b: SharedMut<f32>,
+    c: SharedMut<f32>,
+    ldc: usize,
+    accumulate: bool,
+}
+
+impl Call<'_> {
+    fn pack_b(&self, task: usize) {
+        let plan = &self.plan;
+        let lanes = task * B_PANELS * plan.nr..plan.n.min((task + 1) * B_PANELS * plan.nr);
+        for depth in plan.depths() {
+            let at = plan.panel_of_b(task * B_PANELS, &depth);
+            let len = lanes.len().next_multiple_of(plan.nr) * depth.len();
+            // SAFETY: the panels of the tasks are disjoint parts of the reserved buffer.
+            let packed = unsafe { std::slice::from_raw_parts_mut(self.packed_b.get().add(at), len) };
+            self.pack(self.b, lanes.clone(), depth, plan.nr, packed);
+        }
+    }
+
+    /// Packs the panels of a block one after the other. Where lanes are contiguous it advances through all panels in short
+    /// strips of depth: a whole panel would touch a page for each depth.
+    fn pack(&self, view: View, lanes: Range<usize>, depth: Range<usize>, width: usize, packed: &mut [f32]) {
+        let strip = if view.row_stride == 1 { STRIP } else { depth.len() };
+        for start in depth.clone().step_by(strip) {
+            let depths = start..depth.end.min(start + strip);
+            let panels = packed.chunks_exact_mut(width * depth.len());
+            for (first, packed) in lanes.clone().step_by(width).zip(panels) {
+                let lanes = first..lanes.end.min(first + width);
+                let panel = Panel { view, lanes, depth: depths.clone(), width };
+                let at = (start - depth.start) * width;
+                // SAFETY: the workspace asserted the instructions.
+                unsafe { self.kernel.pack(&panel, &mut packed[at..at + panel.packed_len()]) }
+            }
+        }
+    }
+
+    /// Computes one block of C.
+    fn block(&self, task: usize, worker: usize) {
+        let plan = &self.plan;
+        let across = plan.n.div_ceil(plan.cols);
+        let (down, along) = (task / across * plan.rows, task % across * plan.cols);
+        let rows = down..plan.m.min(down + plan.rows);
+        let panels = along / plan.nr..plan.n.min(along + plan.cols).div_ceil(plan.nr);
+        // SAFETY: a worker has one task at a time, and `reserve` made a block for each worker.
+        let packed = unsafe {
+            std::slice::from_raw_parts_mut(self.packed_a.get().add(worker * plan.packed_a()), plan.packed_a())
+        };
+        for depth in plan.depths() {
+            self.pack(self.a, rows.clone(), depth.clone(), plan.mr, packed);
+            let calls = panels.len() * rows.len().div_ceil(plan.mr);
+            let mut ahead = self.ahead(task, &rows, &depth).spread(calls * 2 * plan.mr);
+            for panel in panels.clone() {
+                self.column(&rows, panel, &depth, packed, &mut ahead);
+            }
+        }
+    }
+
+    /// What this worker will probably pack next: the next block of K, or the first of the task after those of the others.
+    fn ahead(&self, task: usize, rows: &Range<usize>, depth: &Range<usize>) -> Ahead {
+        let plan = &self.plan;
+        if depth.end < plan.k {
+            return self.a.ahead(rows.clone(), depth.end..plan.k.min(depth.end + plan.depth));
+        }
+        let across = plan.n.div_ceil(plan.cols);
+        let down = (task + self.workers) / across * plan.rows;
+        if down == rows.start || down >= plan.m {
+            return Ahead::NONE;
+        }
+        self.a.ahead(down..plan.m.min(down + plan.rows), 0..plan.depth.min(plan.k))
+    }
+
+    /// The tiles of a block below one panel of B.
+    fn column(
+        &self,
+        rows: &Range<usize>,
+        panel: usize,
+        depth: &Range<usize>,
+        packed: &[f32],
+        ahead: &mut Ahead,
+    ) {
+        let plan = &self.plan;
+        let first = panel * plan.nr;
+        let at = plan.panel_of_b(panel, depth);
+        // SAFETY: packed before, in another `run`; nobody writes it now.
+        let b = unsafe { std::slice::from_raw_parts(self.packed_b.get().add(at), plan.nr * depth.len()) };
+        for (row, a) in rows.clone().step_by(plan.mr).zip(packed.chunks_exact(plan.mr * depth.len())) {
+            let tile = Tile {
+                c: self.c.get().wrapping_add(row * self.ldc + first),
+                stride: self.ldc,
+                rows: plan.mr.min(rows.end - row),
+                cols: plan.nr.min(plan.n - first),
+                accumulate: self.accumulate || depth.start > 0,
+            };
+            // SAFETY: the tile lies within C, in the block of this task alone; the panels have equal depth.
+            unsafe { self.kernel.multiply(a, b, tile, ahead) }
+        }
+    }
+}
+
+/// A cache-line-aligned buffer of f32 that only grows.
+#[derive(Default)]
+struct Buffer(Vec<Line>);
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+impl Buffer {
+    fn grow(&mut self, len: usize) {
+        let lines = len.div_ceil(16);
+        if lines > self.0.len() {
+            self.0.resize(lines, Line([0.0; 16]));
+        }
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+}

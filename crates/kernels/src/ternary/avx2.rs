@@ -1,0 +1,72 @@
+//! AVX2: `vpmaddubsw` multiplies 32 unsigned weights by 32 signed activations and adds twos in 16 bits.
+//!
+//! ```text
+//! two products of at most 2·128 give at most 512 a step: 63 steps fit in 16 bits, then `vpmaddwd` by ones widens
+//! registers: 1 row × 8 columns of 16-bit sums; the 32-bit sums are in memory (L1)
+//! ```
+
+use super::{DEPTH, PANEL, STEP, TernaryKernel};
+use crate::isa::Isa;
+use std::arch::x86_64::{
+    __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+};
+
+/// Sums of one register of 32 bits.
+const LANES: usize = 8;
+const REGISTERS: usize = PANEL / LANES;
+/// Steps after which the 16-bit sums are widened: 512·63 < 2^15.
+const STEPS: usize = 63;
+
+/// The AVX2 kernel.
+pub struct Avx2;
+
+impl TernaryKernel for Avx2 {
+    fn name(&self) -> &'static str {
+        "avx2-i8-ternary"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Avx2
+    }
+
+    fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        assert!(self.isa().is_supported(), "this machine lacks AVX2");
+        assert!(packed.len() == k.div_ceil(DEPTH) * STEP && q.len() == sums.len() * k);
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let q = q[row * k..][..k].chunks(STEPS * DEPTH);
+            for (q, packed) in q.zip(packed.chunks(STEPS * STEP)) {
+                // SAFETY: AVX2 is there; the chunk holds a step of weights for each four of q.
+                unsafe { run(packed, q, sums) };
+            }
+        }
+    }
+}
+
+/// Adds at most `STEPS` steps of one row.
+///
+/// # Safety
+/// AVX2 is there; `packed` holds ⌈q.len()/4⌉ steps.
+#[target_feature(enable = "avx2")]
+unsafe fn run(packed: &[u8], q: &[i8], sums: &mut [i32; PANEL]) {
+    let mut narrow = [_mm256_setzero_si256(); REGISTERS];
+    for (step, q) in q.chunks(DEPTH).enumerate() {
+        let mut four = [0u8; DEPTH];
+        four.iter_mut().zip(q).for_each(|(byte, q)| *byte = *q as u8);
+        let four = _mm256_set1_epi32(i32::from_le_bytes(four));
+        for (j, narrow) in narrow.iter_mut().enumerate() {
+            // SAFETY: step < ⌈q.len()/4⌉, so its 256 bytes are in `packed`.
+            let weights = unsafe { _mm256_loadu_si256(packed.as_ptr().add(step * STEP + j * LANES * DEPTH).cast()) };
+            *narrow = _mm256_add_epi16(*narrow, _mm256_maddubs_epi16(weights, four));
+        }
+    }
+    let ones = _mm256_set1_epi16(1);
+    for (j, narrow) in narrow.iter().enumerate() {
+        let at = sums[j * LANES..][..LANES].as_mut_ptr().cast::<__m256i>();
+        // SAFETY: eight sums, read and written unaligned.
+        unsafe {
+            let wide = _mm256_madd_epi16(*narrow, ones);
+            _mm256_storeu_si256(at, _mm256_add_epi32(_mm256_loadu_si256(at), wide));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! int8 activations × ternary weights, exact in i32: `sums[m][n] = Σ_k q[m][k]·code[n][k]`.
+//!
+//! All kernels read one packed layout. Weights are stored as code + 1 (0, 1 or 2, unsigned as `vpdpbusd` wants them),
+//! in panels of 64 output columns; the missing −1 is the row's `−Σ q`, which the sums start from:
+//!
+//! ```text
+//! panel 0                                              panel 1 …
+//! k 0..4                      k 4..8 …
+//! col 0 │ col 1 │ … │ col 63
+//! k0 k1 k2 k3 │ k0 k1 k2 k3 │ …            one byte each, 256 bytes a step of four k
+//! ```
+//!
+//! Columns beyond N and k beyond K are padded with the code 0.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
+mod scalar;
+
+use crate::isa::Isa;
+use crate::pool::{Pool, Rows, SharedMut};
+use std::ops::Range;
+
+/// Output columns of a panel.
+pub const PANEL: usize = 64;
+/// k that lie together.
+const DEPTH: usize = 4;
+/// Bytes of one step of `DEPTH` k in a panel.
+const STEP: usize = PANEL * DEPTH;
+/// Rows of one task: their sums (8 KB) and activations stay in L1 while all panels pass.
+const ROWS: usize = 32;
+
+/// One instruction set's inner loop.
+pub trait TernaryKernel: Sync {
+    /// As benches and run records name it.
+    fn name(&self) -> &'static str;
+
+    /// The instructions it needs.
+    fn isa(&self) -> Isa;
+
+    /// Adds `Σ_k q[m][k]·(code[n][k] + 1)` to `sums (rows, 64)` for one panel of `k` deep weights;
+    /// `q (rows, k)` in −128..=127.
+    ///
+    /// # Panics
+    /// If a slice is too short or this machine lacks the instructions.
+    fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
+}
+
+/// All kernels, the plainest first.
+#[cfg(target_arch = "x86_64")]
+pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar, &avx2::Avx2, &avx512vnni::Avx512Vnni];
+/// All kernels, the plainest first.
+#[cfg(not(target_arch = "x86_64"))]
+pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar];
+
+/// The kernels that this machine can run.
+pub fn supported() -> impl Iterator<Item = &'static dyn TernaryKernel> {
+    KERNELS.iter().copied().filter(|kernel| kernel.isa().is_supported())
+}
+
+/// The fastest kernel of this machine.
+pub fn select() -> &'static dyn TernaryKernel {
+    supported().last().expect("the scalar kernel runs everywhere")
+}
+
+/// Bytes of packed weights `(n, k)`.
+pub fn packed_len(n: usize, k: usize) -> usize {
+    n.div_ceil(PANEL) * panel_len(k)
+}
+
+fn panel_len(k: usize) -> usize {
+    k.div_ceil(DEPTH) * STEP
+}
+
+/// Packs codes `(n, k)`, each −1, 0 or 1.
+///
+/// # Panics
+/// If `codes` is not n·k or `out` is not [`packed_len`] long.
+pub fn pack(pool: &Pool, codes: &[i8], n: usize, k: usize, out: &mut [u8]) {
+    assert!(codes.len() == n * k && out.len() == packed_len(n, k), "sizes of ({n}, {k})");
+    if out.is_empty() {
+        return;
+    }
+    pool.for_rows(n.div_ceil(PANEL), 1, Rows::new(out, panel_len(k)), |panel, out| {
+        let first = panel.start * PANEL;
+        for col in 0..PANEL {
+            let row = if first + col < n { &codes[(first + col) * k..][..k] } else { &[] };
+            pack_column(row, out, col);
+        }
+    });
+}
+
+fn pack_column(row: &[i8], out: &mut [u8], col: usize) {
+    for (step, out) in out.chunks_exact_mut(STEP).enumerate() {
+        let out = &mut out[col * DEPTH..][..DEPTH];
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = (row.get(step * DEPTH + i).copied().unwrap_or(0) + 1) as u8;
+        }
+    }
+}
+
+/// Packed weights and their shape.
+#[derive(Clone, Copy)]
+pub struct Packed<'a> {
+    /// as [`pack`] wrote them
+    pub bytes: &'a [u8],
+    /// N: output columns
+    pub n: usize,
+    /// K: input columns
+    pub k: usize,
+}
+
+impl Packed<'_> {
+    fn panel(&self, panel: usize) -> &[u8] {
+        &self.bytes[panel * panel_len(self.k)..][..panel_len(self.k)]
+    }
+
+    /// The sums of `q (≤ ROWS, K)` with one panel, each row's 64 in `sums`.
+    fn sums(&self, kernel: &dyn TernaryKernel, panel: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let total: i32 = q[row * self.k..][..self.k].iter().map(|q| i32::from(*q)).sum();
+            sums.fill(-total);
+        }
+        kernel.panel(self.panel(panel), self.k, q, sums);
+    }
+
+    fn columns(&self, panel: usize) -> Range<usize> {
+        panel * PANEL..self.n.min((panel + 1) * PANEL)
+    }
+}
+
+/// `out[m][n] = (Σ_k q[m][k]·code[n][k]) · scale[m]`; q `(M, K)`, scale `(M)`, out `(M, N)`. The sum is exact.
+///
+/// # Panics
+/// If a slice does not have the length that the shapes say.
+pub fn matmul_scaled(
+    pool: &Pool,
+    kernel: &dyn TernaryKernel,
+    weights: Packed,
+    q: &[i8],
+    scale: &[f32],
+    out: &mut [f32],
+) {
+    let Packed { bytes, n, k } = weights;
+    let m = scale.len();
+    assert!(bytes.len() == packed_len(n, k) && q.len() == m * k && out.len() == m * n, "sizes of ({m}, {n}, {k})");
+    let panels = n.div_ceil(PANEL);
+    if m > ROWS {
+        return pool.for_rows(m, ROWS, Rows::new(out, n), |rows, out| {
+            for panel in 0..panels {
+                let target = SharedMut(out.as_mut_ptr());
+                // SAFETY: the rows of this task are in `out`, which nobody else writes.
+                unsafe { write_block(kernel, weights, panel, rows.clone(), (q, scale), &target) };
+            }
+        });
+    }
+    let target = SharedMut(out.as_mut_ptr());
+    pool.run(panels, &|panel, _| {
+        // SAFETY: `out` holds all rows, and each panel's columns belong to one task.
+        unsafe { write_block(kernel, weights, panel, 0..m, (q, scale), &target) };
+    });
+}
+
+/// Writes the block of `rows` and one panel's columns; `target` is the first of these rows, N wide.
+///
+/// # Safety
+/// Nobody else touches that block of `target`, which holds all of `rows`.
+unsafe fn write_block(
+    kernel: &dyn TernaryKernel,
+    weights: Packed,
+    panel: usize,
+    rows: Range<usize>,
+    (q, scale): (&[i8], &[f32]),
+    target: &SharedMut<f32>,
+) {
+    let mut sums = [[0; PANEL]; ROWS];
+    let sums = &mut sums[..rows.len()];
+    weights.sums(kernel, panel, &q[rows.start * weights.k..rows.end * weights.k], sums);
+    let columns = weights.columns(panel);
+    for (i, (row, sums)) in rows.zip(sums).enumerate() {
+        let from = i * weights.n + columns.start;
+        // SAFETY: the caller's promise: row i of the block, columns below N.
+        let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from), columns.len()) };
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum as f32 * scale[row]);
+    }
+}

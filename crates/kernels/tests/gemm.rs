@@ -1,0 +1,226 @@
+//! The matrix product: every kernel, view and shape against a plain triple loop in f64, and bits across thread counts.
+
+use kernels::gemm::{Data, KERNELS, Scale, View, Workspace, gemm, gemm_serial};
+use kernels::pool::Pool;
+use proptest::prelude::*;
+
+/// Fixed pseudo-random values in −1 ..= 1.
+fn values(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(next).collect()
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    F32,
+    One,
+    PerRow,
+}
+
+/// A stored matrix that can be viewed as (rows, cols), possibly transposed and inside a wider one.
+struct Stored {
+    f32: Vec<f32>,
+    i8: Vec<i8>,
+    scales: Vec<f32>,
+    kind: Kind,
+    transposed: bool,
+    shape: (usize, usize),
+    strides: (usize, usize),
+}
+
+impl Stored {
+    fn new(
+        (rows, cols): (usize, usize),
+        kind: Kind,
+        transposed: bool,
+        gap: (usize, usize),
+        seed: u32,
+    ) -> Stored {
+        let shape = if transposed { (cols, rows) } else { (rows, cols) };
+        let strides = (shape.1 * (1 + gap.1) + gap.0, 1 + gap.1);
+        let len = match shape {
+            (0, _) | (_, 0) => 0,
+            (r, c) => (r - 1) * strides.0 + (c - 1) * strides.1 + 1,
+        };
+        let f32 = values(len, seed);
+        let i8 = f32.iter().map(|v| (v * 127.0) as i8).collect();
+        Stored { f32, i8, scales: values(shape.0, seed + 9), kind, transposed, shape, strides }
+    }
+
+    fn view(&self) -> View<'_> {
+        let (rows, cols) = self.shape;
+        let view = match self.kind {
+            Kind::F32 => View::f32(&self.f32, rows, cols),
+            Kind::One => View::i8(&self.i8, Scale::One(0.37), rows, cols),
+            Kind::PerRow => View::i8(&self.i8, Scale::PerRow(&self.scales), rows, cols),
+        };
+        let view = view.strided(self.strides.0, self.strides.1);
+        if self.transposed { view.t() } else { view }
+    }
+}
+
+fn element(view: &View, i: usize, j: usize) -> f64 {
+    let at = i * view.row_stride + j * view.col_stride;
+    match view.data {
+        Data::F32(data) => f64::from(data[at]),
+        Data::I8 { codes, scale } => {
+            let scale = match scale {
+                Scale::One(s) => s,
+                Scale::PerRow(s) => s[i],
+                Scale::PerCol(s) => s[j],
+            };
+            f64::from(f32::from(codes[at]) * scale)
+        }
+    }
+}
+
+/// Compares with the triple loop; what lies between the rows of C must stay as it is.
+fn check(a: &Stored, b: &Stored, ldc_gap: usize, accumulate: bool, pools: &[Pool]) {
+    let (a, b) = (a.view(), b.view());
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    let ldc = n + ldc_gap;
+    let before = values(m * ldc, 5);
+    for kernel in KERNELS.iter().filter(|kernel| kernel.isa().is_supported()) {
+        let mut ws = Workspace::with_kernel(*kernel);
+        let mut serial = before.clone();
+        gemm_serial(&mut ws, a, b, &mut serial, ldc, accumulate);
+        for i in 0..m {
+            for j in 0..ldc {
+                let (at, old) = (i * ldc + j, before[i * ldc + j]);
+                if j >= n {
+                    assert_eq!(serial[at], old, "{}: wrote beyond C at {i}, {j}", kernel.name());
+                    continue;
+                }
+                let products = (0..k).map(|l| element(&a, i, l) * element(&b, l, j));
+                let (sum, size) = products.fold((0.0, 1.0), |(s, z), p| (s + p, z + p.abs()));
+                let wanted = sum + if accumulate { f64::from(old) } else { 0.0 };
+                let error = (f64::from(serial[at]) - wanted).abs();
+                assert!(
+                    error <= 1e-5 * size,
+                    "{} ({m}, {n}, {k}) at {i}, {j}: {} for {wanted}",
+                    kernel.name(),
+                    serial[at]
+                );
+            }
+        }
+        for pool in pools {
+            let mut c = before.clone();
+            gemm(pool, &mut ws, a, b, &mut c, ldc, accumulate);
+            let same = c.iter().zip(&serial).all(|(x, y)| x.to_bits() == y.to_bits());
+            assert!(same, "{} on {} threads differs", kernel.name(), pool.threads());
+        }
+    }
+}
+
+fn pools() -> Vec<Pool> {
+    [1, 2, 3].map(Pool::new).into()
+}
+
+#[test]
+fn the_shapes_of_training() {
+    let pools = pools();
+    for (a_kind, a_t, b_kind, b_t) in [
+        (Kind::F32, false, Kind::F32, true),
+        (Kind::F32, false, Kind::One, false),
+        (Kind::F32, true, Kind::PerRow, false),
+        (Kind::PerRow, false, Kind::One, true),
+        (Kind::PerRow, true, Kind::F32, true),
+    ] {
+        for (m, n, k) in
+            [(113, 65, 400), (64, 64, 64), (14, 32, 384), (15, 33, 385), (1, 1, 1), (300, 70, 31)]
+        {
+            let a = Stored::new((m, k), a_kind, a_t, (0, 0), 1);
+            let b = Stored::new((k, n), b_kind, b_t, (0, 0), 2);
+            check(&a, &b, 0, false, &pools);
+        }
+    }
+}
+
+#[test]
+fn a_product_of_many_tasks() {
+    let a = Stored::new((700, 130), Kind::F32, false, (0, 0), 1);
+    let b = Stored::new((130, 2100), Kind::One, true, (0, 0), 2);
+    let (a, b) = (a.view(), b.view());
+    let mut ws = Workspace::new();
+    ws.reserve(3, 700, 2100, 130);
+    let mut one = vec![0.0; 700 * 2100];
+    gemm(&Pool::new(1), &mut ws, a, b, &mut one, 2100, false);
+    for threads in [2, 3] {
+        let mut more = vec![1.0; 700 * 2100];
+        gemm(&Pool::new(threads), &mut ws, a, b, &mut more, 2100, false);
+        assert!(one == more, "{threads} threads differ");
+    }
+    for at in [0, 2099, 350 * 2100 + 1234, 700 * 2100 - 1] {
+        let wanted: f64 = (0..130).map(|l| element(&a, at / 2100, l) * element(&b, l, at % 2100)).sum();
+        assert!((f64::from(one[at]) - wanted).abs() < 1e-2, "{} for {wanted}", one[at]);
+    }
+}
+
+#[test]
+fn nothing_to_sum() {
+    let pool = Pool::new(2);
+    let mut ws = Workspace::new();
+    let mut c = [1.0, 2.0, 3.0, 4.0, 5.0];
+    gemm(&pool, &mut ws, View::f32(&[], 2, 0), View::f32(&[], 0, 2), &mut c, 3, true);
+    assert_eq!(c, [1.0, 2.0, 3.0, 4.0, 5.0]);
+    gemm(&pool, &mut ws, View::f32(&[], 2, 0), View::f32(&[], 0, 2), &mut c, 3, false);
+    assert_eq!(c, [0.0, 0.0, 3.0, 0.0, 0.0]);
+    gemm(&pool, &mut ws, View::f32(&[], 0, 3), View::f32(&[0.0; 6], 3, 2), &mut c, 2, false);
+}
+
+#[test]
+#[should_panic(expected = "elements are too few")]
+fn a_short_slice_is_refused() {
+    let data = [0.0; 5];
+    gemm_serial(
+        &mut Workspace::new(),
+        View::f32(&data, 2, 3),
+        View::f32(&data, 3, 1),
+        &mut [0.0; 2],
+        1,
+        false,
+    );
+}
+
+#[test]
+#[should_panic(expected = "C is smaller")]
+fn a_short_result_is_refused() {
+    let data = [0.0; 6];
+    gemm_serial(
+        &mut Workspace::new(),
+        View::f32(&data, 2, 3),
+        View::f32(&data, 3, 2),
+        &mut [0.0; 3],
+        2,
+        false,
+    );
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::F32), Just(Kind::One), Just(Kind::PerRow)]
+}
+
+fn stored() -> impl Strategy<Value = (Kind, bool, (usize, usize))> {
+    (kind(), any::<bool>(), (0usize..4, 0usize..2))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn every_view_and_size(
+        (m, n, k) in (0usize..70, 0usize..70, 0usize..70),
+        a in stored(),
+        b in stored(),
+        gap in 0usize..3,
+        accumulate: bool,
+    ) {
+        let pools = [Pool::new(2)];
+        let a = Stored::new((m, k), a.0, a.1, a.2, 3);
+        let b = Stored::new((k, n), b.0, b.1, b.2, 4);
+        check(&a, &b, gap, accumulate, &pools);
+    }
+}

@@ -1,0 +1,209 @@
+//! The slow reference forward: plain loops, no cleverness, the text of SPEC §1 and §2 as code.
+//! Everything fast is held against it.
+
+use crate::{Activation, Config, LinearKind, Norm, Projection, RopeStyle, Weights, quantize};
+
+/// Logits `(T, V)` of one sequence. `starts[i]` is the first position that position i may attend to
+/// (0 without a document mask); `lambda` is the share of quantisation, 1 for BitLinear as served.
+pub fn logits(weights: &Weights, tokens: &[u32], starts: &[u32], lambda: f32) -> Vec<f32> {
+    let Weights {
+        config,
+        layout,
+        data,
+    } = weights;
+    let hidden = config.hidden;
+    let embedding = layout.embedding.of(data);
+    let mut stream: Vec<Vec<f32>> = tokens
+        .iter()
+        .map(|&id| embedding[id as usize * hidden..][..hidden].to_vec())
+        .collect();
+    for layer in 0..config.layers {
+        let block = Block {
+            weights,
+            layer,
+            lambda,
+        };
+        block.attention(&mut stream, starts);
+        block.feed_forward(&mut stream);
+    }
+    let gain = layout.final_norm.of(data);
+    let head = layout.head.of(data);
+    let mut out = Vec::with_capacity(tokens.len() * config.vocabulary);
+    for x in &stream {
+        let x = rms_norm(x, Some(gain), config.norm_epsilon);
+        out.extend(head.chunks(hidden).map(|row| dot(row, &x)));
+    }
+    out
+}
+
+struct Block<'a> {
+    weights: &'a Weights,
+    layer: usize,
+    lambda: f32,
+}
+
+impl Block<'_> {
+    fn config(&self) -> &Config {
+        &self.weights.config
+    }
+
+    fn normalise(&self, x: &[f32], norm: Norm) -> Vec<f32> {
+        if !norm.exists(self.config()) {
+            return x.to_vec();
+        }
+        let Weights { layout, data, .. } = self.weights;
+        let gain = layout.blocks[self.layer]
+            .gain(norm)
+            .map(|slot| slot.of(data));
+        rms_norm(x, gain, self.config().norm_epsilon)
+    }
+
+    fn linear(&self, x: &[f32], projection: Projection) -> Vec<f32> {
+        let Weights {
+            layout,
+            data,
+            config,
+        } = self.weights;
+        let w = layout.blocks[self.layer].projection(projection).of(data);
+        if config.linear == LinearKind::Dense || self.lambda == 0.0 {
+            return w.chunks(x.len()).map(|row| dot(row, x)).collect();
+        }
+        let gamma = quantize::weight_scale(w);
+        let mut codes = vec![0i8; w.len()];
+        quantize::ternarise(w, gamma, &mut codes);
+        let mut q = vec![0i8; x.len()];
+        if self.lambda == 1.0 {
+            let scale = quantize::quantise_activations(x, &mut q);
+            let unit = quantize::unit(gamma, scale);
+            return codes
+                .chunks(x.len())
+                .map(|row| integer_dot(row, &q) as f32 * unit)
+                .collect();
+        }
+        let mut x_blend = vec![0.0; x.len()];
+        quantize::blend_activations(x, self.lambda, &mut q, &mut x_blend);
+        let mut w_blend = vec![0.0; w.len()];
+        quantize::blend_weights(w, &codes, gamma, self.lambda, &mut w_blend);
+        w_blend
+            .chunks(x.len())
+            .map(|row| dot(row, &x_blend))
+            .collect()
+    }
+
+    fn attention(&self, stream: &mut [Vec<f32>], starts: &[u32]) {
+        let config = self.config();
+        let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, x) in stream.iter().enumerate() {
+            let h = self.normalise(x, Norm::Attention);
+            queries.push(rotate(config, self.linear(&h, Projection::Q), position));
+            keys.push(rotate(config, self.linear(&h, Projection::K), position));
+            values.push(self.linear(&h, Projection::V));
+        }
+        for (position, x) in stream.iter_mut().enumerate() {
+            let visible = starts[position] as usize..=position;
+            let mut out = Vec::with_capacity(config.query_width());
+            for head in 0..config.heads {
+                let kv = head * config.kv_heads / config.heads;
+                let query = slice_head(config, &queries[position], head);
+                let scores = visible
+                    .clone()
+                    .map(|at| {
+                        dot(query, slice_head(config, &keys[at], kv))
+                            / (config.head_size as f32).sqrt()
+                    })
+                    .collect();
+                let weights = softmax(scores);
+                let mut mixed = vec![0.0; config.head_size];
+                for (weight, at) in weights.iter().zip(visible.clone()) {
+                    let value = slice_head(config, &values[at], kv);
+                    mixed
+                        .iter_mut()
+                        .zip(value)
+                        .for_each(|(sum, v)| *sum += weight * v);
+                }
+                out.extend(mixed);
+            }
+            let out = self.normalise(&out, Norm::AttentionSub);
+            add(x, &self.linear(&out, Projection::O));
+        }
+    }
+
+    fn feed_forward(&self, stream: &mut [Vec<f32>]) {
+        for x in stream {
+            let h = self.normalise(x, Norm::Ffn);
+            let gate = self.linear(&h, Projection::Gate);
+            let up = self.linear(&h, Projection::Up);
+            let activation = self.config().activation;
+            let product: Vec<f32> = gate
+                .iter()
+                .zip(&up)
+                .map(|(g, u)| activate(activation, *g) * u)
+                .collect();
+            let product = self.normalise(&product, Norm::FfnSub);
+            add(x, &self.linear(&product, Projection::Down));
+        }
+    }
+}
+
+fn slice_head<'a>(config: &Config, x: &'a [f32], head: usize) -> &'a [f32] {
+    &x[head * config.head_size..][..config.head_size]
+}
+
+fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Relu2 => x.max(0.0) * x.max(0.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+    }
+}
+
+/// `x / sqrt(mean(x²) + ε) · gain`.
+fn rms_norm(x: &[f32], gain: Option<&[f32]>, epsilon: f32) -> Vec<f32> {
+    let factor = 1.0 / (dot(x, x) / x.len() as f32 + epsilon).sqrt();
+    match gain {
+        Some(gain) => x.iter().zip(gain).map(|(x, g)| x * factor * g).collect(),
+        None => x.iter().map(|x| x * factor).collect(),
+    }
+}
+
+/// Turns each pair of each head by `position · θ^(−2i/D)`.
+fn rotate(config: &Config, mut x: Vec<f32>, position: usize) -> Vec<f32> {
+    let half = config.head_size / 2;
+    for head in x.chunks_mut(config.head_size) {
+        for i in 0..half {
+            let frequency = config.rope_theta.powf(-(i as f64) / half as f64);
+            let (sin, cos) = (position as f64 * frequency).sin_cos();
+            let (sin, cos) = (sin as f32, cos as f32);
+            let (first, second) = match config.rope_style {
+                RopeStyle::RotateHalf => (i, i + half),
+                RopeStyle::Interleaved => (2 * i, 2 * i + 1),
+            };
+            let (a, b) = (head[first], head[second]);
+            head[first] = a * cos - b * sin;
+            head[second] = b * cos + a * sin;
+        }
+    }
+    x
+}
+
+fn softmax(scores: Vec<f32>) -> Vec<f32> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = scores.iter().map(|s| (s - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn integer_dot(codes: &[i8], q: &[i8]) -> i32 {
+    codes
+        .iter()
+        .zip(q)
+        .map(|(t, q)| i32::from(*t) * i32::from(*q))
+        .sum()
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}

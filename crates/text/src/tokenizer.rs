@@ -1,0 +1,371 @@
+//! A loaded `tokenizer.json`: text to ids, ids to text, ids to bytes.
+
+use crate::chunk;
+use crate::error::TextError;
+use crate::limits::{TOKENIZER_BYTES_MAX, VOCABULARY_MAX};
+use crate::spelling::Spelling;
+use formats::{FileError, Kind, bounded};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use tokenizers::{ModelWrapper, PreTokenizedString, PreTokenizer};
+
+/// Names of the token that ends a document, the usual ones of GPT-2, Llama-3, Llama-2 and Gemma.
+const END_OF_TEXT_NAMES: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
+/// Texts of at most this many bytes are encoded in one go; the encoder's working memory is about a hundred times that.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Encoded once at loading: what cannot encode this cannot encode every text.
+const PROBE: &str = "aZ 09\t\n\u{0}\u{7f} é\u{301}東🙂\u{fffd}\u{10ffff} <unk>\r\n  .";
+
+/// Any Hugging Face `tokenizer.json`, with its truncation, padding and dropout turned off: encoding loses no text and
+/// gives the same ids each time.
+pub struct Tokenizer {
+    hf: tokenizers::Tokenizer,
+    spelling: Spelling,
+    pieces: Pieces,
+    end_of_text: Option<u32>,
+    fingerprint: String,
+    /// Whether long texts may be cut before words without a change of the ids.
+    splits_before_words: bool,
+}
+
+/// The bytes of all tokens in one arena, by id.
+struct Pieces {
+    bytes: Vec<u8>,
+    /// Where the bytes of id i end; they start where those of id i−1 end. (V)
+    ends: Vec<u32>,
+    class: Vec<Class>,
+}
+
+/// What an id is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// No token has this id.
+    Hole,
+    Text,
+    Special,
+}
+
+/// The parts of a `tokenizer.json` that are judged here; the rest is the tokenizers crate's.
+#[derive(Deserialize)]
+struct Layout {
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    decoder: Value,
+    model: Option<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(default)]
+    byte_fallback: Option<bool>,
+    vocab: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+}
+
+impl Tokenizer {
+    /// Loads a `tokenizer.json` of at most [`TOKENIZER_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// The file is missing, too large, no tokenizer, of an unsupported kind, or would give other ids than it states.
+    pub fn load(path: &Path) -> Result<Self, TextError> {
+        let facts = std::fs::metadata(path).map_err(|e| FileError::io(path, "open", &e))?;
+        if facts.len() > TOKENIZER_BYTES_MAX {
+            let what = format!(
+                "it has {} bytes, more than the {TOKENIZER_BYTES_MAX} that a tokenizer may have",
+                facts.len()
+            );
+            return Err(damaged(path, what));
+        }
+        Self::parse(&bounded::read(path, TOKENIZER_BYTES_MAX)?, path)
+    }
+
+    /// As [`Tokenizer::load`], from the content of the file.
+    pub fn from_bytes(json: &[u8]) -> Result<Self, TextError> {
+        Self::parse(json, Path::new("tokenizer.json (in memory)"))
+    }
+
+    /// `path` is for errors only.
+    fn parse(json: &[u8], path: &Path) -> Result<Self, TextError> {
+        let layout = Layout::parse(json, path)?;
+        let hf = load_hf(json, path)?;
+        let byte_fallback = layout.model.as_ref().and_then(|m| m.byte_fallback).unwrap_or(false);
+        let encoder = [&layout.normalizer, &layout.pre_tokenizer];
+        let spelling = Spelling::detect(&layout.decoder, &encoder, byte_fallback).ok_or_else(|| {
+            let what = format!("its decoder {} is not supported", layout.decoder["type"]);
+            let remedy = "use a byte-level, SentencePiece or WordPiece tokenizer";
+            TextError::from(FileError::new(path, Kind::Unfit, what, remedy))
+        })?;
+        layout.check_added_ids(&hf, path)?;
+        let pieces = Pieces::new(&hf, &spelling).map_err(|what| damaged(path, what))?;
+        let is_special = |id: &u32| pieces.class(*id) == Class::Special;
+        let end_of_text = END_OF_TEXT_NAMES.iter().find_map(|n| hf.token_to_id(n).filter(is_special));
+        let splits_before_words = spelling == Spelling::ByteLevel
+            && layout.normalizer.is_null()
+            && layout.added_tokens.iter().all(Added::is_plain)
+            && splits_before_words(&hf);
+        Ok(Self {
+            hf,
+            spelling,
+            pieces,
+            end_of_text,
+            fingerprint: hex(&Sha256::digest(json)),
+            splits_before_words,
+        })
+    }
+
+    /// The ids of `text`. Special tokens written out in the text become their ids; `special` also adds those that the
+    /// tokenizer's template puts around a text (Llama-3's `<|begin_of_text|>`).
+    pub fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+        if special || !self.splits_before_words {
+            return self.encode_whole(text, special);
+        }
+        let mut ids = Vec::with_capacity(text.len() / 4);
+        for piece in chunk::at_words(text, CHUNK_BYTES) {
+            ids.extend(self.encode_whole(piece, false));
+        }
+        ids
+    }
+
+    fn encode_whole(&self, text: &str, special: bool) -> Vec<u32> {
+        match self.hf.encode_fast(text, special) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            Err(error) => panic!("a tokenizer that encodes the probe encodes any text: {error}"),
+        }
+    }
+
+    /// The text of `ids`: the bytes of the tokens one after another, without the leading space that encoding adds
+    /// (SentencePiece), bytes that are not UTF-8 as U+FFFD. Special tokens and ids outside of the vocabulary have no text.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| self.bytes(*id)).copied().collect();
+        let spaces = bytes.iter().take_while(|b| **b == b' ').count();
+        String::from_utf8_lossy(&bytes[spaces.min(self.spelling.added_spaces())..]).into_owned()
+    }
+
+    /// Largest id plus one: the rows an embedding needs. Ids without a token are counted.
+    pub fn vocabulary_size(&self) -> usize {
+        self.pieces.class.len()
+    }
+
+    /// The bytes that the token adds to a text; empty for a special token, `None` for an id without a token.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        (self.pieces.class(id) != Class::Hole).then(|| self.bytes(id).to_vec())
+    }
+
+    /// As [`Tokenizer::token_bytes`], borrowed; empty for an id without a token.
+    pub(crate) fn bytes(&self, id: u32) -> &[u8] {
+        self.pieces.bytes(id)
+    }
+
+    /// The special token that ends a document, if it has one of the usual names.
+    pub fn end_of_text(&self) -> Option<u32> {
+        self.end_of_text
+    }
+
+    /// Whether the id is a special token, one that is not text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.pieces.class(id) == Class::Special
+    }
+
+    /// The id of a token as the vocabulary spells it (`Ġthe`, `<|endoftext|>`).
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.hf.token_to_id(token)
+    }
+
+    /// The token as the vocabulary spells it.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.hf.id_to_token(id)
+    }
+
+    /// How bytes are spelled in the vocabulary.
+    pub fn spelling(&self) -> &Spelling {
+        &self.spelling
+    }
+
+    /// The kind of model, for people: `byte-level BPE`, `SentencePiece-style Unigram`, ….
+    pub fn kind(&self) -> String {
+        let model = match self.hf.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+            ModelWrapper::Unigram(_) => "Unigram",
+        };
+        let spelling = match self.spelling {
+            Spelling::ByteLevel => "byte-level",
+            Spelling::SentencePiece { .. } => "SentencePiece-style",
+            Spelling::Words { .. } => "word",
+        };
+        format!("{spelling} {model}")
+    }
+
+    /// SHA-256 of the `tokenizer.json`, in hexadecimal: the same file gives the same ids.
+    pub fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+}
+
+impl Layout {
+    fn parse(json: &[u8], path: &Path) -> Result<Self, TextError> {
+        if json.is_empty() {
+            return Err(damaged(path, "it is empty"));
+        }
+        let layout: Self = serde_json::from_slice(json)
+            .map_err(|e| damaged(path, format!("it is not a tokenizer.json ({e})")))?;
+        match &layout.model {
+            Some(Model { vocab: Some(_), .. }) => Ok(layout),
+            _ => {
+                Err(damaged(path, "it is JSON, but no tokenizer.json: it has no \"model\" with a \"vocab\""))
+            }
+        }
+    }
+
+    /// The tokenizers crate numbers added tokens by their order and not by their "id": a hole in the ids shifts them.
+    fn check_added_ids(&self, hf: &tokenizers::Tokenizer, path: &Path) -> Result<(), TextError> {
+        for Added { id, content, .. } in self.added_tokens.iter().filter(|a| !a.content.is_empty()) {
+            match hf.token_to_id(content) {
+                Some(given) if given == *id => (),
+                Some(given) => {
+                    let what = format!(
+                        "its added token {content:?} is stated as id {id}, but its place gives it id {given}"
+                    );
+                    let remedy = "give every id below the added tokens a token, so that there is no hole";
+                    return Err(FileError::damaged(path, what, remedy).into());
+                }
+                None => {
+                    return Err(damaged(path, format!("its added token {content:?} has no id")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Added {
+    /// Found in a text by its characters alone, none of them a blank.
+    fn is_plain(&self) -> bool {
+        !(self.single_word || self.lstrip || self.rstrip || self.content.contains(char::is_whitespace))
+    }
+}
+
+impl Pieces {
+    /// # Errors
+    /// What is wrong with the vocabulary.
+    fn new(hf: &tokenizers::Tokenizer, spelling: &Spelling) -> Result<Self, String> {
+        let vocabulary = hf.get_vocab(true);
+        let largest = vocabulary.values().max().ok_or("its vocabulary is empty")?;
+        let size = *largest as usize + 1;
+        if size > VOCABULARY_MAX {
+            return Err(format!(
+                "its largest token id is {largest}, more than the {} supported",
+                VOCABULARY_MAX - 1
+            ));
+        }
+        let mut tokens: Vec<Option<&str>> = vec![None; size];
+        for (token, id) in &vocabulary {
+            if let Some(other) = tokens[*id as usize].replace(token) {
+                let (a, b) = (other.min(token), other.max(token));
+                return Err(format!("two of its tokens, {a:?} and {b:?}, have the id {id}"));
+            }
+        }
+        let added = hf.get_added_tokens_decoder();
+        let mut pieces =
+            Self { bytes: Vec::new(), ends: Vec::with_capacity(size), class: Vec::with_capacity(size) };
+        for (id, token) in (0..).zip(tokens) {
+            let entry = added.get(&id);
+            let class = match (token, entry) {
+                (None, _) => Class::Hole,
+                (Some(_), Some(added)) if added.special => Class::Special,
+                (Some(_), _) => Class::Text,
+            };
+            if let (Class::Text, Some(token)) = (class, token) {
+                pieces.bytes.extend(spelling.bytes(token, entry.is_some()));
+            }
+            pieces.ends.push(pieces.bytes.len() as u32);
+            pieces.class.push(class);
+        }
+        Ok(pieces)
+    }
+
+    fn class(&self, id: u32) -> Class {
+        self.class.get(id as usize).copied().unwrap_or(Class::Hole)
+    }
+
+    fn bytes(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let Some(end) = self.ends.get(id) else {
+            return &[];
+        };
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.bytes[start as usize..*end as usize]
+    }
+}
+
+/// The tokenizers crate panics on some files that are JSON but no tokenizer; here that is an error like the others.
+fn load_hf(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TextError> {
+    let load = || -> tokenizers::Result<tokenizers::Tokenizer> {
+        let mut hf = tokenizers::Tokenizer::from_bytes(json)?;
+        hf.with_truncation(None)?.with_padding(None);
+        if let ModelWrapper::BPE(bpe) = hf.get_model()
+            && bpe.dropout.is_some()
+        {
+            let mut exact = bpe.clone();
+            exact.dropout = None;
+            hf.with_model(exact);
+        }
+        hf.encode_fast(PROBE, true)?;
+        Ok(hf)
+    };
+    match catch_unwind(AssertUnwindSafe(load)) {
+        Ok(Ok(hf)) => Ok(hf),
+        Ok(Err(error)) => Err(damaged(path, format!("it is not a usable tokenizer ({error})"))),
+        Err(_) => Err(damaged(path, "it is not a usable tokenizer (its parts contradict each other)")),
+    }
+}
+
+/// Whether the pre-tokenizer cuts at the place where [`chunk::at_words`] does, and adds nothing at the start.
+fn splits_before_words(hf: &tokenizers::Tokenizer) -> bool {
+    let Some(pre_tokenizer) = hf.get_pre_tokenizer() else {
+        return false;
+    };
+    [("ab cd", ["ab", "Ġcd"]), ("ab\ncd", ["ab", "Ċ"])].iter().all(|(text, words)| {
+        let mut split = PreTokenizedString::from(*text);
+        pre_tokenizer.pre_tokenize(&mut split).is_ok()
+            && split
+                .get_splits(tokenizers::OffsetReferential::Original, tokenizers::OffsetType::None)
+                .iter()
+                .zip(words)
+                .all(|((piece, ..), word)| piece == word)
+    })
+}
+
+fn damaged(path: &Path, what: impl Into<String>) -> TextError {
+    let remedy = "name a Hugging Face tokenizer.json, or make one with 'trilobit tokenizer train'";
+    FileError::damaged(path, what, remedy).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String does not fail");
+        text
+    })
+}

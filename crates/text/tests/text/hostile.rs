@@ -1,0 +1,159 @@
+//! Files that are no tokenizers: a sentence, never a panic, never a large allocation.
+
+use crate::{documents, trained};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::path::Path;
+use text::Tokenizer;
+use text::bpe::{TrainOptions, train};
+
+fn small() -> Vec<u8> {
+    train(documents(), &TrainOptions { vocabulary: 260, ..Default::default() }).unwrap()
+}
+
+fn refusal(json: &[u8]) -> String {
+    match Tokenizer::from_bytes(json) {
+        Ok(_) => panic!("accepted: {}", String::from_utf8_lossy(&json[..json.len().min(200)])),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The small tokenizer with `change` made to its JSON.
+fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut json: Value = serde_json::from_slice(&small()).unwrap();
+    change(&mut json);
+    serde_json::to_vec(&json).unwrap()
+}
+
+#[test]
+fn files_that_are_no_tokenizers() {
+    let cases: [(&[u8], &str); 8] = [
+        (b"", "empty"),
+        (b"\x7fELF\x02\x01\x01\x00\x00", "not a tokenizer.json"),
+        (b"{\"version\": \"1.0\", \"model\": {\"vo", "not a tokenizer.json"),
+        (b"{\"hidden_size\": 256}", "no \"model\""),
+        (b"{\"model\": {\"type\": \"BPE\"}}", "no \"model\" with a \"vocab\""),
+        (b"{\"model\": null}", "no \"model\""),
+        (b"[1, 2, 3]", "not a tokenizer.json"),
+        (b"{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}", "vocabulary is empty"),
+    ];
+    for (json, part) in cases {
+        let error = refusal(json);
+        assert!(error.contains(part) && error.contains("trilobit tokenizer train"), "{error}");
+    }
+    let deep = format!("{{\"decoder\": {}", "[".repeat(100_000));
+    assert!(refusal(deep.as_bytes()).contains("recursion limit"));
+}
+
+#[test]
+fn a_hole_before_the_added_tokens_is_named() {
+    let hole = changed(|json| {
+        json["added_tokens"].as_array_mut().unwrap().push(json!({
+            "id": 300, "content": "<|late|>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true
+        }));
+    });
+    let error = refusal(&hole);
+    assert!(error.contains("stated as id 300, but its place gives it id 260"), "{error}");
+}
+
+#[test]
+fn ids_without_a_token_are_empty_rows() {
+    let hole = changed(|json| json["model"]["vocab"]["zz"] = json!(263));
+    let tokenizer = Tokenizer::from_bytes(&hole).unwrap();
+    assert_eq!(tokenizer.vocabulary_size(), 264);
+    assert_eq!(tokenizer.token_bytes(262), None);
+    assert_eq!(tokenizer.token_bytes(263).as_deref(), Some(&b"zz"[..]));
+    assert_eq!(tokenizer.decode(&[262, 263, u32::MAX]), "zz");
+}
+
+#[test]
+fn contradictory_vocabularies() {
+    let twice = changed(|json| json["model"]["vocab"]["zz"] = json!(200));
+    assert!(refusal(&twice).contains("have the id 200"));
+    let huge = changed(|json| json["model"]["vocab"]["zz"] = json!(u32::MAX));
+    assert!(refusal(&huge).contains("largest token id is 4294967295"));
+    let prefix =
+        changed(|json| json["model"]["continuing_subword_prefix"] = json!("a prefix longer than tokens"));
+    assert!(refusal(&prefix).contains("not a usable tokenizer"));
+    let word_end = changed(|json| json["decoder"] = json!({"type": "BPEDecoder", "suffix": "</w>"}));
+    assert!(refusal(&word_end).contains("\"BPEDecoder\" is not supported"));
+}
+
+/// What would make encoding lose text or depend on chance is turned off.
+#[test]
+fn truncation_padding_and_dropout_are_ignored() {
+    let lossy = changed(|json| {
+        json["truncation"] =
+            json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = json!({
+            "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "<|endoftext|>"
+        });
+        json["model"]["dropout"] = json!(0.5);
+    });
+    let exact = Tokenizer::from_bytes(&small()).unwrap();
+    let tokenizer = Tokenizer::from_bytes(&lossy).unwrap();
+    for text in documents() {
+        assert_eq!(tokenizer.encode(&text, true), exact.encode(&text, true));
+    }
+}
+
+/// A template such as Llama-3's goes around a text on request, once even for a text that is encoded in pieces.
+#[test]
+fn a_template_goes_around_the_text_once() {
+    let json = changed(|json| {
+        json["post_processor"] = json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}
+        });
+    });
+    let tokenizer = Tokenizer::from_bytes(&json).unwrap();
+    let text = "the crab slept ".repeat(10_000);
+    let plain = tokenizer.encode(&text, false);
+    assert!(plain.iter().all(|id| *id != 0));
+    assert!(tokenizer.encode(&text, true) == [vec![0], plain].concat());
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse.json");
+    std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    let message = |path: &Path| Tokenizer::load(path).err().expect("this is no tokenizer").to_string();
+    let error = message(&path);
+    assert!(error.contains("sparse.json") && error.contains("1073741824 bytes"), "{error}");
+    assert!(message(&folder.path().join("none.json")).contains("does not exist"));
+    assert!(message(folder.path()).contains("is a folder"));
+}
+
+#[test]
+fn a_file_loads_as_its_bytes_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, small()).unwrap();
+    let (a, b) = (Tokenizer::load(&path).unwrap(), Tokenizer::from_bytes(&small()).unwrap());
+    assert_eq!(a.fingerprint(), b.fingerprint());
+    assert_eq!(a.fingerprint().len(), 64);
+    assert_ne!(a.fingerprint(), trained().fingerprint());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn cut_or_changed_bytes_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        static SMALL: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let mut json = SMALL.get_or_init(small).clone();
+        let at = at.index(json.len());
+        match cut {
+            true => json.truncate(at),
+            false => json[at] = byte,
+        }
+        if let Ok(tokenizer) = Tokenizer::from_bytes(&json) {
+            let ids = tokenizer.encode("The crab slept. 東京", true);
+            let _ = tokenizer.decode(&ids);
+        }
+    }
+}

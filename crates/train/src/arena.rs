@@ -1,0 +1,190 @@
+//! The arenas of a step: what each block keeps for the backward, and the buffers that blocks share.
+
+use crate::loss::cross_entropy::chunk_rows;
+use crate::ops::norm::Input;
+use model::{Config, LinearKind, Norm};
+
+/// Cuts a slice into named pieces, one after the other.
+struct Carver<'a, T>(&'a mut [T]);
+
+impl<'a, T> Carver<'a, T> {
+    fn take(&mut self, len: usize) -> &'a mut [T] {
+        let (piece, rest) = std::mem::take(&mut self.0).split_at_mut(len);
+        self.0 = rest;
+        piece
+    }
+}
+
+/// Which activations exist, and how many rows they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// T: tokens of one micro-batch
+    pub rows: usize,
+    /// whether any step may have λ < 1
+    pub blend: bool,
+}
+
+/// What one block keeps from its forward for its backward.
+pub struct Saved<'a> {
+    /// (T, H): residual stream on entry
+    pub input: &'a mut [f32],
+    /// (T, H): residual stream after attention
+    pub middle: &'a mut [f32],
+    /// (T, N·D)
+    pub q: &'a mut [f32],
+    /// (T, K·D)
+    pub k: &'a mut [f32],
+    /// (T, K·D)
+    pub v: &'a mut [f32],
+    /// (T, N·D): attention's result
+    pub mixed: &'a mut [f32],
+    /// (T, N): log-sum-exp of attention's rows
+    pub lse: &'a mut [f32],
+    /// (T, F)
+    pub gate: &'a mut [f32],
+    /// (T, F)
+    pub up: &'a mut [f32],
+    /// the linear layers' inputs, in the order of `Norm::ALL`
+    pub inputs: [Input<'a>; 4],
+}
+
+impl<'a> Saved<'a> {
+    /// The linear layers' input behind a norm.
+    pub fn norm(&mut self, norm: Norm) -> &mut Input<'a> {
+        &mut self.inputs[norm as usize]
+    }
+}
+
+/// The arena of everything saved, block after block.
+pub struct Activations {
+    config: Config,
+    extent: Extent,
+    floats: Vec<f32>,
+    codes: Vec<i8>,
+}
+
+impl Activations {
+    /// Room for all blocks.
+    pub fn new(config: &Config, extent: Extent) -> Self {
+        Self {
+            config: config.clone(),
+            extent,
+            floats: vec![0.0; config.layers * floats_per_block(config, extent)],
+            codes: vec![0; config.layers * codes_per_block(config, extent)],
+        }
+    }
+
+    /// The pieces of one block.
+    pub fn block(&mut self, layer: usize) -> Saved<'_> {
+        let Self { config, extent, .. } = &*self;
+        let (config, rows) = (config.clone(), extent.rows);
+        let (floats, codes) = (floats_per_block(&config, self.extent), codes_per_block(&config, self.extent));
+        let mut floats = Carver(&mut self.floats[layer * floats..][..floats]);
+        let mut codes = Carver(&mut self.codes[layer * codes..][..codes]);
+        let (hidden, query, kv) =
+            (rows * config.hidden, rows * config.query_width(), rows * config.kv_width());
+        let (keeps_codes, keeps_floats) = kept(&config, self.extent);
+        let mut input = |norm: Norm| {
+            let width = rows * norm.width(&config);
+            Input {
+                factor: floats.take(rows),
+                scale: floats.take(rows),
+                codes: codes.take(width * usize::from(keeps_codes)),
+                floats: floats.take(width * usize::from(keeps_floats)),
+            }
+        };
+        let inputs = Norm::ALL.map(&mut input);
+        Saved {
+            inputs,
+            input: floats.take(hidden),
+            middle: floats.take(hidden),
+            q: floats.take(query),
+            k: floats.take(kv),
+            v: floats.take(kv),
+            mixed: floats.take(query),
+            lse: floats.take(rows * config.heads),
+            gate: floats.take(rows * config.ffn),
+            up: floats.take(rows * config.ffn),
+        }
+    }
+}
+
+/// Whether the linear layers' inputs are kept as codes, and whether as floats.
+fn kept(config: &Config, extent: Extent) -> (bool, bool) {
+    let ternary = config.linear == LinearKind::Ternary;
+    (ternary, extent.blend || !ternary)
+}
+
+/// f32 elements that one block keeps.
+pub fn floats_per_block(config: &Config, extent: Extent) -> usize {
+    let norms: usize = Norm::ALL.iter().map(|norm| norm.width(config)).sum();
+    let inputs = if kept(config, extent).1 { norms } else { 0 };
+    let stream = 2 * config.hidden;
+    let attention = 2 * config.query_width() + 2 * config.kv_width() + config.heads;
+    extent.rows * (8 + inputs + stream + attention + 2 * config.ffn)
+}
+
+/// int8 elements that one block keeps.
+pub fn codes_per_block(config: &Config, extent: Extent) -> usize {
+    let norms: usize = Norm::ALL.iter().map(|norm| norm.width(config)).sum();
+    if kept(config, extent).0 { extent.rows * norms } else { 0 }
+}
+
+/// Buffers that blocks share, overwritten by each.
+pub struct Buffers {
+    /// (T, H): the residual stream; in the backward its gradient
+    pub stream: Vec<f32>,
+    /// (T, H): result of a branch, before it is added; in the head the final norm's output, then its gradient
+    pub branch: Vec<f32>,
+    /// (T): factors of the final norm
+    pub final_factor: Vec<f32>,
+    /// (T, F): the gated product
+    pub product: Vec<f32>,
+    /// (T, widest): gradient of a norm's output
+    pub dnorm: Vec<f32>,
+    /// (T, max(F, N·D)): gradient of the gated product, or of attention's result
+    pub dwide: Vec<f32>,
+    /// (T, N·D)
+    pub dq: Vec<f32>,
+    /// (T, K·D)
+    pub dk: Vec<f32>,
+    /// (T, K·D)
+    pub dv: Vec<f32>,
+    /// one chunk of logits
+    pub logits: Vec<f32>,
+    /// (T)
+    pub losses: Vec<f32>,
+}
+
+impl Buffers {
+    /// Room for batches of `rows` tokens.
+    pub fn new(config: &Config, rows: usize) -> Self {
+        let (query, kv) = (config.query_width(), config.kv_width());
+        let room = |width: usize| vec![0.0; rows * width];
+        Self {
+            stream: room(config.hidden),
+            branch: room(config.hidden),
+            final_factor: room(1),
+            product: room(config.ffn),
+            dnorm: room(widest(config)),
+            dwide: room(config.ffn.max(query)),
+            dq: room(query),
+            dk: room(kv),
+            dv: room(kv),
+            logits: vec![0.0; chunk_rows(rows, config.vocabulary) * config.vocabulary],
+            losses: room(1),
+        }
+    }
+}
+
+/// f32 elements of all shared buffers.
+pub fn buffer_floats(config: &Config, rows: usize) -> usize {
+    let (query, kv) = (config.query_width(), config.kv_width());
+    let widths = 2 * config.hidden + 2 + config.ffn + widest(config) + config.ffn.max(query) + query + 2 * kv;
+    rows * widths + chunk_rows(rows, config.vocabulary) * config.vocabulary
+}
+
+/// The widest row that a norm reads.
+pub fn widest(config: &Config) -> usize {
+    config.hidden.max(config.query_width()).max(config.ffn)
+}

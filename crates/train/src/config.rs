@@ -1,0 +1,265 @@
+//! The configuration of a whole run: preset → TOML file → `--set`, each over the one before.
+//!
+//! What is unknown or contradicts itself is an error that names the key, where it was given and what
+//! would be right. [`RunConfig::to_toml`] writes the resolved configuration, itself a valid input.
+
+mod check;
+mod layers;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
+use layers::Layers;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The optimiser of all parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay
+    #[default]
+    Adamw,
+    /// Adam with L2 added to the gradient, as the collapse study ran it
+    Adam,
+}
+
+/// What happens to a step whose loss or gradient is not finite, or whose loss is a spike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// the step is recorded and not applied
+    #[default]
+    Skip,
+    /// the run ends with its last good checkpoint
+    Stop,
+}
+
+/// The `[train]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// updates of the weights, T
+    pub steps: u64,
+    /// of initial weights and the order of the data
+    pub seed: u64,
+    /// sequences of one forward and backward, B
+    pub batch: usize,
+    /// tokens of a sequence
+    pub sequence: usize,
+    /// batches of one update
+    pub accumulation: usize,
+    /// threads; 0 for all of the machine
+    pub threads: usize,
+    /// steps between checkpoints besides those at 0, 25, 50, 75 and 100 %; 0 for none
+    pub checkpoint_every: u64,
+    /// steps between records of flip rate, zero share, unique tokens
+    pub record_every: u64,
+    /// batches of a validation
+    pub validate_batches: usize,
+    /// how many of the latest checkpoints stay on disk
+    pub keep_last: usize,
+    /// adamw or adam
+    pub optimizer: Optimizer,
+    /// decay of the mean of the gradients
+    pub beta1: f64,
+    /// decay of the mean of their squares
+    pub beta2: f64,
+    /// added to the root in the denominator
+    pub epsilon: f64,
+    /// of matrices; the second half of the steps has `schedule.weight_decay2`
+    pub weight_decay: f64,
+    /// largest norm of the whole gradient; 0 for no clipping
+    pub clip: f64,
+    /// weight of log²Z in the loss
+    pub z_loss: f64,
+    /// share of the target's probability that is spread over the vocabulary
+    pub label_smoothing: f64,
+    /// attention stays inside a document
+    pub document_mask: bool,
+    /// skip or stop
+    pub guard: Guard,
+    /// a loss above this many times its moving average is a spike
+    pub spike_ratio: f64,
+    /// steps of that moving average
+    pub spike_window: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            seed: 0,
+            batch: 8,
+            sequence: 128,
+            accumulation: 1,
+            threads: 0,
+            checkpoint_every: 0,
+            record_every: 100,
+            validate_batches: 20,
+            keep_last: 3,
+            optimizer: Optimizer::Adamw,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            z_loss: 0.0,
+            label_smoothing: 0.0,
+            document_mask: true,
+            guard: Guard::Skip,
+            spike_ratio: 2.0,
+            spike_window: 100,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Tokens of one update: batch × accumulation × sequence.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.batch as u64 * self.accumulation as u64 * self.sequence as u64
+    }
+}
+
+/// One `[[data]]` table: a folder of token shards and its share of the batches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// folder that `data prepare` wrote
+    pub path: PathBuf,
+    /// share relative to the other sources; 1 where left out
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Everything that makes a run what it is, resolved and checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// the network
+    pub model: model::Config,
+    /// the run
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// learning rate and weight decay over the steps
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    /// quantisation over the steps
+    #[serde(default)]
+    pub lambda: LambdaConfig,
+    /// what is read; empty in a preset
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<SourceConfig>,
+}
+
+/// A configuration that no run can have; the sentence names the key, where it was given and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// no such preset
+    #[error("there is no preset '{name}'{hint}; the presets are {known}")]
+    Preset {
+        /// as asked for
+        name: String,
+        /// the nearest name, as a question
+        hint: String,
+        /// all names
+        known: String,
+    },
+    /// the file cannot be read
+    #[error("cannot read the configuration {}: {source}; check the path and its permissions", path.display())]
+    Read {
+        /// the file
+        path: PathBuf,
+        /// why
+        source: std::io::Error,
+    },
+    /// the text is not TOML
+    #[error("{place} is not valid TOML: {message}")]
+    Syntax {
+        /// file and line
+        place: String,
+        /// the parser's words
+        message: String,
+    },
+    /// a `--set` that is not `key=value`
+    #[error("--set {given}: {reason}")]
+    Set {
+        /// as typed
+        given: String,
+        /// what would be right
+        reason: String,
+    },
+    /// a key that is unknown, missing, mistyped or contradicts another
+    #[error("{key}{place}: {reason}")]
+    Key {
+        /// with its tables, for example `train.steps`
+        key: String,
+        /// ` (FILE line N)`, ` (--set …)`, ` (preset NAME)`, or nothing
+        place: String,
+        /// what is wrong and what would be right
+        reason: String,
+    },
+    /// the configuration holds something that TOML cannot say
+    #[error("this configuration cannot be written as TOML: {0}")]
+    Write(#[from] toml::ser::Error),
+}
+
+impl RunConfig {
+    /// The configuration of preset, file and `key=value` sets, each over the one before, checked.
+    pub fn resolve(preset: Option<&str>, file: Option<&Path>, sets: &[String]) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        if let Some(name) = preset {
+            layers.add_preset(name)?;
+        }
+        if let Some(path) = file {
+            layers.add_file(path)?;
+        }
+        for set in sets {
+            layers.add_set(set)?;
+        }
+        layers.resolve()
+    }
+
+    /// The configuration that `text` holds alone, checked.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_text("the configuration".into(), text)?;
+        layers.resolve()
+    }
+
+    /// The resolved configuration as TOML, itself a valid input that gives the same configuration.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Refuses what contradicts itself.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check::contradiction(self).map_err(|(key, reason)| ConfigError::Key {
+            key,
+            place: String::new(),
+            reason,
+        })
+    }
+
+    /// Learning rate, weight decay and λ of every step.
+    pub fn schedule(&self) -> Result<Schedule, ConfigError> {
+        let train = &self.train;
+        let schedule = Schedule::new(&self.schedule, &self.lambda, train.weight_decay, train.steps);
+        schedule.map_err(|error| ConfigError::Key {
+            key: error.key.into(),
+            place: String::new(),
+            reason: error.reason,
+        })
+    }
+
+    /// What is allowed but known to harm, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        check::warnings(self)
+    }
+}

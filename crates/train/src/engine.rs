@@ -1,0 +1,114 @@
+//! The small trait between the trainer and what computes, so that another engine can stand beside the CPU's.
+
+use crate::loss::cross_entropy::Options;
+use crate::optim::adam::{self, Adam, Update};
+use crate::optim::gradient_norm;
+use crate::step::{Dimensions, MicroBatch, Network};
+use model::{LinearKind, Weights};
+
+/// What trains a network: gradients of batches, updates of weights.
+pub trait Engine {
+    /// Makes ready for steps at this λ and forgets all gradients.
+    fn begin(&mut self, lambda: f32);
+
+    /// Sum of the losses of the scored targets; gradients of that sum times `factor` are added up.
+    fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64;
+
+    /// `‖g‖₂` of the gradients added up since `begin`.
+    fn gradient_norm(&mut self) -> f64;
+
+    /// One optimiser step with the gradients added up since `begin`.
+    fn update(&mut self, update: Update);
+
+    /// Sum of the losses of the scored targets, at the λ of `begin`.
+    fn evaluate(&mut self, batch: MicroBatch) -> f64;
+
+    /// Calls `visit(row, logits (V))` for every row of the batch, at the λ of `begin`.
+    fn predict(&mut self, batch: MicroBatch, visit: &mut dyn FnMut(usize, &mut [f32]));
+}
+
+/// The engine of this machine's CPU.
+pub struct Cpu {
+    /// weights and everything that a step needs
+    pub network: Network,
+    /// both moments
+    pub optimizer: Adam,
+    /// λ of the shadows, `None` when the weights have changed since
+    renewed: Option<f32>,
+    partial: Vec<f64>,
+}
+
+impl Cpu {
+    /// Reserves everything that steps of these dimensions need.
+    pub fn new(
+        weights: Weights,
+        dimensions: Dimensions,
+        loss: Options,
+        optimizer: adam::Options,
+        threads: usize,
+    ) -> Self {
+        let optimizer = Adam::new(weights.data.len(), optimizer);
+        let network = Network::new(weights, dimensions, loss, threads);
+        Self { network, optimizer, renewed: None, partial: Vec::new() }
+    }
+
+    /// Quantises the weights if they, or the arithmetic of the linear layers, have changed.
+    pub fn renew(&mut self, lambda: f32) {
+        if self.renewed != Some(lambda) {
+            self.network.renew(lambda);
+            self.renewed = Some(lambda);
+        }
+    }
+
+    /// Share of zero codes in each block; empty for a dense network.
+    pub fn zero_shares(&self) -> Vec<f32> {
+        let shares = self.network.shadows.iter().map(|block| {
+            let zeros: usize = block.iter().map(|shadow| shadow.zeros()).sum();
+            zeros as f32 / block.iter().map(|shadow| shadow.codes.len()).sum::<usize>() as f32
+        });
+        shares.filter(|_| self.is_ternary()).collect()
+    }
+
+    /// Share of the codes in each block that changed since the last call; empty for a dense network.
+    pub fn flip_rates(&mut self) -> Vec<f32> {
+        let ternary = self.is_ternary();
+        let rates = self.network.shadows.iter_mut().map(|block| {
+            let flips: usize = block.iter_mut().map(|shadow| shadow.flips()).sum();
+            flips as f32 / block.iter().map(|shadow| shadow.codes.len()).sum::<usize>() as f32
+        });
+        rates.filter(|_| ternary).collect()
+    }
+
+    fn is_ternary(&self) -> bool {
+        self.network.weights.config.linear == LinearKind::Ternary
+    }
+}
+
+impl Engine for Cpu {
+    fn begin(&mut self, lambda: f32) {
+        self.renew(lambda);
+        self.network.gradients.fill(0.0);
+    }
+
+    fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
+        self.network.forward_backward(batch, factor)
+    }
+
+    fn gradient_norm(&mut self) -> f64 {
+        gradient_norm(&self.network.machine.pool, &self.network.gradients, &mut self.partial)
+    }
+
+    fn update(&mut self, update: Update) {
+        let Network { machine, weights, gradients, .. } = &mut self.network;
+        self.optimizer.step(&machine.pool, weights, gradients, update);
+        self.renewed = None;
+    }
+
+    fn evaluate(&mut self, batch: MicroBatch) -> f64 {
+        self.network.evaluate(batch)
+    }
+
+    fn predict(&mut self, batch: MicroBatch, visit: &mut dyn FnMut(usize, &mut [f32])) {
+        self.network.predict(batch, visit);
+    }
+}

@@ -1,0 +1,31 @@
+//! What can go wrong in a run, each as a sentence that says what to do.
+
+use std::path::PathBuf;
+
+/// An operating error of a run.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum TrainError {
+    #[error(transparent)]
+    File(#[from] formats::FileError),
+    #[error(transparent)]
+    Data(#[from] data::DataError),
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error("no data: name at least one folder that 'trilobit data prepare' wrote with --data")]
+    NoData,
+    #[error(
+        "{} has token ids up to {data}, but model.vocabulary is {model}: set model.vocabulary to at least {data}, or prepare the data with the model's tokenizer",
+        path.display()
+    )]
+    Vocabulary { path: PathBuf, data: usize, model: usize },
+    #[error("{}: its network is not the one of this run's config.toml; restore the run's own config.toml", checkpoint.display())]
+    OtherModel { checkpoint: PathBuf },
+    #[error("{}/state.json does not hold a run's state: {source}; use the previous checkpoint", path.display())]
+    State { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "step {step} was refused by the guard and train.guard is \"stop\"; the weights before it are in {}/checkpoints: lower schedule.peak or set train.guard = \"skip\", then --resume",
+        run.display()
+    )]
+    Guard { step: u64, run: PathBuf },
+}

@@ -1,0 +1,110 @@
+//! Cross-entropy through the output head, a chunk of rows at a time: `(T, V)` logits never exist at once.
+
+use crate::ops::Machine;
+use kernels::gemm::{View, gemm};
+use kernels::pool::Rows;
+use kernels::softmax;
+
+/// A target that is not scored.
+pub const IGNORE: u32 = u32::MAX;
+
+/// Elements of the chunk of logits held at a time (16 MB), as far as at least `FEWEST_ROWS` rows fit.
+const CHUNK: usize = 4 << 20;
+const FEWEST_ROWS: usize = 64;
+
+/// Rows of logits in one chunk for a batch of `rows`.
+pub fn chunk_rows(rows: usize, vocabulary: usize) -> usize {
+    (CHUNK / vocabulary).max(FEWEST_ROWS).min(rows)
+}
+
+/// The loss's options.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// share of the target spread evenly over the vocabulary
+    pub label_smoothing: f32,
+    /// factor of `logsumexp²` (PaLM)
+    pub z_loss: f32,
+}
+
+/// The head and the buffers of one evaluation.
+pub struct Head<'a> {
+    /// (V, H)
+    pub weight: &'a [f32],
+    /// V
+    pub vocabulary: usize,
+    /// H
+    pub hidden: usize,
+    /// at least `chunk_rows × V`
+    pub logits: &'a mut [f32],
+    /// (T): the loss of each row, 0 where it is not scored
+    pub losses: &'a mut [f32],
+}
+
+/// Gradients that the backward leaves: of the input `(T, H)`, written, and of the head `(V, H)`, added to.
+pub struct Gradients<'a> {
+    /// (T, H)
+    pub dx: &'a mut [f32],
+    /// (V, H)
+    pub dweight: &'a mut [f32],
+    /// multiplies every row's gradient: 1 / scored targets for a mean
+    pub factor: f32,
+}
+
+/// Sum over the scored rows of `−log p(target)` plus the optional terms; `x (T, H)`, `targets (T)`.
+/// With `gradients`, the backward too.
+pub fn forward_backward(
+    machine: &mut Machine,
+    options: Options,
+    head: &mut Head,
+    x: &[f32],
+    targets: &[u32],
+    mut gradients: Option<Gradients>,
+) -> f64 {
+    let (vocabulary, hidden) = (head.vocabulary, head.hidden);
+    let chunk = chunk_rows(targets.len(), vocabulary);
+    let weight = View::f32(head.weight, vocabulary, hidden);
+    for (index, targets) in targets.chunks(chunk).enumerate() {
+        let (from, rows) = (index * chunk, targets.len());
+        let x = View::f32(&x[from * hidden..][..rows * hidden], rows, hidden);
+        let logits = &mut head.logits[..rows * vocabulary];
+        gemm(&machine.pool, &mut machine.gemm, x, weight.t(), logits, vocabulary, false);
+        let factor = gradients.as_ref().map(|gradients| gradients.factor);
+        let parts = (Rows::new(logits, vocabulary), Rows::new(&mut head.losses[from..from + rows], 1));
+        machine.pool.for_rows(rows, 1, parts, |row, (logits, loss)| {
+            loss[0] = row_loss(options, logits, targets[row.start], factor);
+        });
+        if let Some(Gradients { dx, dweight, .. }) = &mut gradients {
+            let dlogits = View::f32(logits, rows, vocabulary);
+            let dx = &mut dx[from * hidden..][..rows * hidden];
+            gemm(&machine.pool, &mut machine.gemm, dlogits, weight, dx, hidden, false);
+            gemm(&machine.pool, &mut machine.gemm, dlogits.t(), x, dweight, hidden, true);
+        }
+    }
+    head.losses[..targets.len()].iter().map(|loss| f64::from(*loss)).sum()
+}
+
+/// The loss of one row; with a factor, `logits` become their gradient times it.
+///
+/// With smoothing ε: `loss = lse − (1−ε)·l_target − ε·mean(l) + z·lse²`,
+/// `dl = p·(1 + 2z·lse) − (1−ε)·onehot − ε/V`.
+fn row_loss(options: Options, logits: &mut [f32], target: u32, factor: Option<f32>) -> f32 {
+    if target == IGNORE {
+        if factor.is_some() {
+            logits.fill(0.0);
+        }
+        return 0.0;
+    }
+    let Options { label_smoothing, z_loss } = options;
+    let target = target as usize;
+    let spread = label_smoothing / logits.len() as f32;
+    let aimed = (1.0 - label_smoothing) * logits[target];
+    let mean = if label_smoothing > 0.0 { spread * softmax::sum(logits) } else { 0.0 };
+    let shift = softmax::largest(logits);
+    let sum = softmax::exp_in_place(logits, shift);
+    let lse = shift + sum.ln();
+    if let Some(factor) = factor {
+        softmax::scale(logits, (1.0 + 2.0 * z_loss * lse) * factor / sum, -spread * factor);
+        logits[target] -= (1.0 - label_smoothing) * factor;
+    }
+    lse - aimed - mean + z_loss * lse * lse
+}

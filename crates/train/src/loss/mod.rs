@@ -1,0 +1,3 @@
+//! What is minimised, one file a loss.
+
+pub mod cross_entropy;

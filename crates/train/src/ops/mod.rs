@@ -1,0 +1,65 @@
+//! One file per operation, each a forward and a backward that can be read side by side.
+//! All run on the rows of a batch: `T` below is batch × sequence.
+
+pub mod attention;
+pub mod embedding;
+pub mod gate;
+pub mod linear;
+pub mod norm;
+pub mod rope;
+
+use kernels::gemm;
+use kernels::pool::{PerWorker, Pool, Rows};
+use kernels::ternary::TernaryKernel;
+use model::LinearKind;
+
+/// Rows of one task of an elementwise operation.
+pub const ROWS: usize = 16;
+
+/// The threads, the kernels and the buffers that operations share.
+pub struct Machine {
+    /// threads
+    pub pool: Pool,
+    /// packing buffers of the parallel matrix products
+    pub gemm: gemm::Workspace,
+    /// the int8 × ternary kernel of this machine
+    pub ternary: &'static dyn TernaryKernel,
+    /// one row of the widest tensor for each worker
+    pub row: PerWorker<Vec<f32>>,
+    /// buffers of the attention tasks
+    pub attention: PerWorker<attention::Scratch>,
+    /// one factor a row of the batch
+    pub units: Vec<f32>,
+    /// partial sums, one row a block of rows
+    pub partials: Vec<f32>,
+}
+
+/// The arithmetic of the linear layers in one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Precision {
+    /// λ = 1: int8 × ternary integers, as served
+    Integer,
+    /// 0 < λ < 1: floats on the way from full precision to BitLinear
+    Blend(f32),
+    /// λ = 0, or dense layers
+    Full,
+}
+
+impl Precision {
+    /// The arithmetic of layers of a kind at λ.
+    pub fn of(kind: LinearKind, lambda: f32) -> Self {
+        match kind {
+            LinearKind::Dense => Self::Full,
+            LinearKind::Ternary if lambda >= 1.0 => Self::Integer,
+            LinearKind::Ternary if lambda <= 0.0 => Self::Full,
+            LinearKind::Ternary => Self::Blend(lambda),
+        }
+    }
+}
+
+/// `x += y`, both `(T, width)`.
+pub fn add(pool: &Pool, x: &mut [f32], y: &[f32], width: usize) {
+    pool.for_rows(x.len() / width, ROWS, Rows::new(x, width), |rows, x| {
+        kernels::softmax::add(x, &y[rows.start * width..rows.end * width]);
+    });
+}

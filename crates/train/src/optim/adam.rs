@@ -1,0 +1,80 @@
+//! AdamW, and Adam with coupled L2. Only matrices decay; norm gains do not.
+
+use super::BLOCK;
+use kernels::optim::{AdamStep, adam};
+use kernels::pool::{Pool, Rows};
+use model::Weights;
+
+/// What stays the same over a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// decay of the first moment
+    pub beta1: f32,
+    /// decay of the second moment
+    pub beta2: f32,
+    /// added to the root of the second moment
+    pub epsilon: f32,
+    /// true adds weight decay to the gradient (Adam with L2), false shrinks the weights (AdamW)
+    pub coupled: bool,
+}
+
+/// What changes from step to step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// learning rate
+    pub lr: f32,
+    /// weight decay of the matrices
+    pub weight_decay: f32,
+    /// multiplies the gradients first: clipping
+    pub gradient_scale: f32,
+}
+
+/// Both moments, laid out as the weights.
+pub struct Adam {
+    /// first moments
+    pub m: Vec<f32>,
+    /// second moments
+    pub v: Vec<f32>,
+    /// steps taken
+    pub steps: u64,
+    options: Options,
+}
+
+impl Adam {
+    /// Zero moments for `len` parameters.
+    pub fn new(len: usize, options: Options) -> Self {
+        Self { m: vec![0.0; len], v: vec![0.0; len], steps: 0, options }
+    }
+
+    /// One step of all weights.
+    pub fn step(&mut self, pool: &Pool, weights: &mut Weights, gradients: &[f32], update: Update) {
+        self.steps += 1;
+        let Options { beta1, beta2, epsilon, coupled } = self.options;
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
+        let step = AdamStep {
+            lr: update.lr,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay: 0.0,
+            coupled,
+            gradient_scale: update.gradient_scale,
+            correction1: correction(beta1),
+            correction2: correction(beta2),
+        };
+        for tensor in weights.layout.tensors() {
+            let weight_decay = if tensor.is_matrix { update.weight_decay } else { 0.0 };
+            let step = AdamStep { weight_decay, ..step };
+            let slot = tensor.slot;
+            let gradients = slot.of(gradients);
+            let parts = (
+                Rows::new(slot.of_mut(&mut weights.data), 1),
+                Rows::new(slot.of_mut(&mut self.m), 1),
+                Rows::new(slot.of_mut(&mut self.v), 1),
+            );
+            pool.for_rows(slot.len(), BLOCK, parts, |range, (p, m, v)| {
+                adam(&step, p, &gradients[range], m, v);
+            });
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! One training step on this CPU, from top to bottom: the forward of a batch, its backward, and nothing else.
+//!
+//! ```text
+//! x = embedding[tokens]
+//! each block:  x += o(norm(attention(rope(q(norm x)), rope(k(norm x)), v(norm x))))
+//!              x += down(norm(a(gate(norm x)) · up(norm x)))
+//! loss = cross_entropy(head(norm x), targets)
+//! ```
+
+use crate::arena::{Activations, Buffers, Extent, Saved, widest};
+use crate::loss::cross_entropy::{self, Gradients, Head, Options};
+use crate::ops::attention::{self, Qkv, Shape};
+use crate::ops::linear::{self, Weight};
+use crate::ops::norm::{self, RmsNorm};
+use crate::ops::rope::Rope;
+use crate::ops::{Machine, Precision, add, embedding, gate};
+use crate::shadow::Shadow;
+use kernels::gemm::{self, View};
+use kernels::pool::{PerWorker, Pool};
+use model::{LinearKind, Norm, Projection, Weights};
+
+/// Tokens of a micro-batch, all `(T)` with T = sequences × `sequence`.
+#[derive(Clone, Copy)]
+pub struct MicroBatch<'a> {
+    /// ids
+    pub tokens: &'a [u32],
+    /// the ids to be predicted; `cross_entropy::IGNORE` is not scored
+    pub targets: &'a [u32],
+    /// index in its sequence of the first token that each token may attend to
+    pub starts: &'a [u32],
+}
+
+impl<'a> MicroBatch<'a> {
+    /// All of a loader's batch.
+    pub fn of(batch: &'a data::Batch) -> Self {
+        Self { tokens: &batch.tokens, targets: &batch.targets, starts: &batch.starts }
+    }
+
+    /// Micro-batches of `rows` tokens.
+    pub fn split(self, rows: usize) -> impl Iterator<Item = Self> {
+        let parts = self.tokens.chunks(rows).zip(self.targets.chunks(rows)).zip(self.starts.chunks(rows));
+        parts.map(|((tokens, targets), starts)| Self { tokens, targets, starts })
+    }
+}
+
+/// What a network is made for: the shape of its micro-batches and how low λ may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Dimensions {
+    /// sequences of a micro-batch
+    pub batch: usize,
+    /// S: tokens of a sequence
+    pub sequence: usize,
+    /// whether any step has λ < 1
+    pub blend: bool,
+}
+
+/// A network in training: weights, their quantised shadows, gradients and activations.
+pub struct Network {
+    /// latent weights; call `renew` after changing them
+    pub weights: Weights,
+    /// same layout as the weights
+    pub gradients: Vec<f32>,
+    /// the ternary forms of every projection, block by block
+    pub shadows: Vec<[Shadow; 7]>,
+    /// threads and buffers
+    pub machine: Machine,
+    options: Options,
+    sequence: usize,
+    precision: Precision,
+    rope: Rope,
+    activations: Activations,
+    buffers: Buffers,
+}
+
+impl Network {
+    /// Takes the weights and reserves everything that steps of these dimensions need.
+    pub fn new(weights: Weights, dimensions: Dimensions, options: Options, threads: usize) -> Self {
+        let config = &weights.config;
+        let rows = dimensions.batch * dimensions.sequence;
+        let shadow = |projection: Projection| {
+            let (rows, cols) = projection.shape(config);
+            Shadow::new(rows, cols, dimensions.blend)
+        };
+        let shadows = match config.linear {
+            LinearKind::Ternary => (0..config.layers).map(|_| Projection::ALL.map(shadow)).collect(),
+            LinearKind::Dense => (0..config.layers).map(|_| Default::default()).collect(),
+        };
+        let pool = Pool::new(threads);
+        let machine = Machine {
+            row: PerWorker::new(pool.threads(), || vec![0.0; widest(config)]),
+            attention: PerWorker::new(pool.threads(), || attention::Scratch::new(dimensions.sequence)),
+            pool,
+            gemm: gemm::Workspace::default(),
+            ternary: kernels::ternary::select(),
+            units: vec![0.0; rows],
+            partials: vec![0.0; rows.div_ceil(norm::BACKWARD_ROWS) * widest(config)],
+        };
+        Self {
+            gradients: vec![0.0; weights.data.len()],
+            shadows,
+            machine,
+            options,
+            sequence: dimensions.sequence,
+            precision: Precision::Integer,
+            rope: Rope::new(config, dimensions.sequence),
+            activations: Activations::new(config, Extent { rows, blend: dimensions.blend }),
+            buffers: Buffers::new(config, rows),
+            weights,
+        }
+    }
+
+    /// Quantises all projections anew; to be called when the weights or λ have changed.
+    pub fn renew(&mut self, lambda: f32) {
+        let Weights { config, layout, data } = &self.weights;
+        self.precision = Precision::of(config.linear, lambda);
+        if config.linear == LinearKind::Dense {
+            return;
+        }
+        let pool = &self.machine.pool;
+        for (block, shadows) in layout.blocks.iter().zip(&mut self.shadows) {
+            for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {
+                let slot = block.projection(projection);
+                shadow.renew(pool, self.precision, slot.of(data), slot.cols);
+            }
+        }
+    }
+
+    /// Sum of the losses of the scored targets.
+    pub fn evaluate(&mut self, batch: MicroBatch) -> f64 {
+        self.forward(batch);
+        self.head(batch, None)
+    }
+
+    /// Sum of the losses of the scored targets; the gradients of that sum times `factor` are added up.
+    pub fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
+        self.forward(batch);
+        let loss = self.head(batch, Some(factor));
+        self.backward(batch);
+        loss
+    }
+
+    /// Calls `visit(row, logits (V))` for every row of the batch, in order.
+    pub fn predict(&mut self, batch: MicroBatch, mut visit: impl FnMut(usize, &mut [f32])) {
+        self.forward(batch);
+        self.final_norm();
+        let Weights { config, layout, data } = &self.weights;
+        let (vocabulary, hidden) = (config.vocabulary, config.hidden);
+        let head = View::f32(layout.head.of(data), vocabulary, hidden);
+        let chunk = cross_entropy::chunk_rows(batch.tokens.len(), vocabulary);
+        for (index, x) in self.buffers.branch.chunks(chunk * hidden).enumerate() {
+            let rows = x.len() / hidden;
+            let logits = &mut self.buffers.logits[..rows * vocabulary];
+            let Machine { pool, gemm: workspace, .. } = &mut self.machine;
+            gemm::gemm(pool, workspace, View::f32(x, rows, hidden), head.t(), logits, vocabulary, false);
+            for (row, logits) in logits.chunks_exact_mut(vocabulary).enumerate() {
+                visit(index * chunk + row, logits);
+            }
+        }
+    }
+
+    fn forward(&mut self, batch: MicroBatch) {
+        let table = self.weights.layout.embedding.of(&self.weights.data);
+        embedding::forward(&mut self.buffers.stream, table, batch.tokens, self.weights.config.hidden);
+        for layer in 0..self.weights.config.layers {
+            let shape = Shape { config: &self.weights.config, sequence: self.sequence, starts: batch.starts };
+            let block = Block {
+                weights: &self.weights,
+                shadows: &self.shadows[layer],
+                layer,
+                precision: self.precision,
+                shape,
+                rope: &self.rope,
+            };
+            block.forward(&mut self.machine, &mut self.activations.block(layer), &mut self.buffers);
+        }
+    }
+
+    /// `buffers.branch` becomes the input of the head.
+    fn final_norm(&mut self) {
+        let Buffers { stream, branch, final_factor, .. } = &mut self.buffers;
+        norm::forward_plain(&self.machine, rms_norm_of_head(&self.weights), stream, final_factor, branch);
+    }
+
+    /// Final norm, head and loss. With a factor, `buffers.stream` becomes the gradient of the last block's result.
+    fn head(&mut self, batch: MicroBatch, factor: Option<f32>) -> f64 {
+        self.final_norm();
+        let norm = rms_norm_of_head(&self.weights);
+        let Weights { config, layout, data } = &self.weights;
+        let Buffers { stream, branch, final_factor, dnorm, logits, losses, .. } = &mut self.buffers;
+        let (hidden, vocabulary) = (config.hidden, config.vocabulary);
+        let dx = &mut dnorm[..branch.len()];
+        let mut head = Head { weight: layout.head.of(data), vocabulary, hidden, logits, losses };
+        let gradients = factor.map(|factor| {
+            let dweight = layout.head.of_mut(&mut self.gradients);
+            Gradients { dx: &mut *dx, dweight, factor }
+        });
+        let loss = cross_entropy::forward_backward(
+            &mut self.machine,
+            self.options,
+            &mut head,
+            branch,
+            batch.targets,
+            gradients,
+        );
+        if factor.is_some() {
+            branch.fill(0.0);
+            let dgain = layout.final_norm.of_mut(&mut self.gradients);
+            norm::backward(&mut self.machine, norm, dx, (stream, final_factor), branch, Some(dgain));
+            stream.copy_from_slice(branch);
+        }
+        loss
+    }
+
+    fn backward(&mut self, batch: MicroBatch) {
+        for layer in (0..self.weights.config.layers).rev() {
+            let shape = Shape { config: &self.weights.config, sequence: self.sequence, starts: batch.starts };
+            let block = Block {
+                weights: &self.weights,
+                shadows: &self.shadows[layer],
+                layer,
+                precision: self.precision,
+                shape,
+                rope: &self.rope,
+            };
+            let saved = &mut self.activations.block(layer);
+            block.backward(&mut self.machine, saved, &mut self.buffers, &mut self.gradients);
+        }
+        let dtable = self.weights.layout.embedding.of_mut(&mut self.gradients);
+        embedding::backward(dtable, &self.buffers.stream, batch.tokens, self.weights.config.hidden);
+    }
+}
+
+fn rms_norm_of_head(weights: &Weights) -> RmsNorm<'_> {
+    let gain = Some(weights.layout.final_norm.of(&weights.data));
+    RmsNorm { exists: true, gain, epsilon: weights.config.norm_epsilon }
+}
+
+/// One transformer block with everything it only reads.
+struct Block<'a> {
+    weights: &'a Weights,
+    shadows: &'a [Shadow; 7],
+    layer: usize,
+    precision: Precision,
+    shape: Shape<'a>,
+    rope: &'a Rope,
+}
+
+impl<'a> Block<'a> {
+    fn weight(&self, projection: Projection) -> Weight<'a> {
+        let slot = self.weights.layout.blocks[self.layer].projection(projection);
+        let shadow = &self.shadows[projection as usize];
+        Weight { latent: slot.of(&self.weights.data), shadow, rows: slot.rows, cols: slot.cols }
+    }
+
+    fn rms_norm(&self, norm: Norm) -> RmsNorm<'a> {
+        let Weights { config, layout, data } = self.weights;
+        let gain = layout.blocks[self.layer].gain(norm).map(|slot| slot.of(data));
+        RmsNorm { exists: norm.exists(config), gain, epsilon: config.norm_epsilon }
+    }
+
+    fn forward(&self, machine: &mut Machine, saved: &mut Saved, buffers: &mut Buffers) {
+        let config = &self.weights.config;
+        let Buffers { stream, branch, product, .. } = buffers;
+        let (query, kv) = (config.query_width(), config.kv_width());
+
+        saved.input.copy_from_slice(stream);
+        norm::forward(machine, self.rms_norm(Norm::Attention), self.precision, stream, saved.norm(Norm::Attention));
+        let [input, ..] = &saved.inputs;
+        linear::forward(machine, self.precision, self.weight(Projection::Q), input, saved.q);
+        linear::forward(machine, self.precision, self.weight(Projection::K), input, saved.k);
+        linear::forward(machine, self.precision, self.weight(Projection::V), input, saved.v);
+        self.rope.forward(&machine.pool, saved.q, query, self.shape.sequence);
+        self.rope.forward(&machine.pool, saved.k, kv, self.shape.sequence);
+        let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
+        attention::forward(machine, self.shape, qkv, saved.mixed, saved.lse);
+
+        let [_, input, ..] = &mut saved.inputs;
+        norm::forward(machine, self.rms_norm(Norm::AttentionSub), self.precision, saved.mixed, input);
+        linear::forward(machine, self.precision, self.weight(Projection::O), input, branch);
+        add(&machine.pool, stream, branch, config.hidden);
+
+        saved.middle.copy_from_slice(stream);
+        norm::forward(machine, self.rms_norm(Norm::Ffn), self.precision, stream, saved.norm(Norm::Ffn));
+        let [_, _, input, _] = &saved.inputs;
+        linear::forward(machine, self.precision, self.weight(Projection::Gate), input, saved.gate);
+        linear::forward(machine, self.precision, self.weight(Projection::Up), input, saved.up);
+        gate::forward(&machine.pool, config.activation, saved.gate, saved.up, product, config.ffn);
+
+        norm::forward(machine, self.rms_norm(Norm::FfnSub), self.precision, product, saved.norm(Norm::FfnSub));
+        let [.., input] = &saved.inputs;
+        linear::forward(machine, self.precision, self.weight(Projection::Down), input, branch);
+        add(&machine.pool, stream, branch, config.hidden);
+    }
+
+    /// `buffers.stream` holds the gradient of the block's result and becomes that of its input.
+    fn backward(&self, machine: &mut Machine, saved: &mut Saved, buffers: &mut Buffers, gradients: &mut [f32]) {
+        let mut pass = Backward { block: self, machine, gradients };
+        self.backward_ffn(&mut pass, saved, buffers);
+        self.backward_attention(&mut pass, saved, buffers);
+    }
+
+    fn backward_ffn(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
+        let Weights { config, .. } = self.weights;
+        let Buffers { stream, product, dnorm, dwide, .. } = buffers;
+        let (rows, ffn) = (self.shape.starts.len(), config.ffn);
+        let (dproduct, dinput) = (&mut dwide[..rows * ffn], &mut dnorm[..rows * ffn]);
+
+        let [.., input] = &saved.inputs;
+        pass.linear(Projection::Down, input, stream, dinput, false);
+        gate::forward(&pass.machine.pool, config.activation, saved.gate, saved.up, product, ffn);
+        dproduct.fill(0.0);
+        pass.norm(Norm::FfnSub, dinput, (product, input.factor), dproduct);
+        gate::backward(&pass.machine.pool, config.activation, dproduct, saved.gate, saved.up, ffn);
+
+        let dinput = &mut dnorm[..rows * config.hidden];
+        let [_, _, input, _] = &saved.inputs;
+        pass.linear(Projection::Gate, input, saved.gate, dinput, false);
+        pass.linear(Projection::Up, input, saved.up, dinput, true);
+        pass.norm(Norm::Ffn, dinput, (saved.middle, input.factor), stream);
+    }
+
+    fn backward_attention(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
+        let Weights { config, .. } = self.weights;
+        let Buffers { stream, dnorm, dwide, dq, dk, dv, .. } = buffers;
+        let (rows, query, kv) = (self.shape.starts.len(), config.query_width(), config.kv_width());
+        let (dmixed, dinput) = (&mut dwide[..rows * query], &mut dnorm[..rows * query]);
+
+        let [_, input, ..] = &saved.inputs;
+        pass.linear(Projection::O, input, stream, dinput, false);
+        dmixed.fill(0.0);
+        pass.norm(Norm::AttentionSub, dinput, (saved.mixed, input.factor), dmixed);
+        let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
+        let result = attention::Saved { out: saved.mixed, lse: saved.lse, dout: dmixed };
+        attention::backward(pass.machine, self.shape, qkv, result, dq, dk, dv);
+        self.rope.backward(&pass.machine.pool, dq, query, self.shape.sequence);
+        self.rope.backward(&pass.machine.pool, dk, kv, self.shape.sequence);
+
+        let dinput = &mut dnorm[..rows * config.hidden];
+        let [input, ..] = &saved.inputs;
+        pass.linear(Projection::Q, input, dq, dinput, false);
+        pass.linear(Projection::K, input, dk, dinput, true);
+        pass.linear(Projection::V, input, dv, dinput, true);
+        pass.norm(Norm::Attention, dinput, (saved.input, input.factor), stream);
+    }
+}
+
+/// A block's backward with what it writes: the shared buffers and the gradients of its weights.
+struct Backward<'a, 'b> {
+    block: &'a Block<'b>,
+    machine: &'a mut Machine,
+    gradients: &'a mut [f32],
+}
+
+impl Backward<'_, '_> {
+    /// `dx` is written, or added to; the weight's gradient is added to.
+    fn linear(&mut self, projection: Projection, input: &norm::Input, dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        let slot = self.block.weights.layout.blocks[self.block.layer].projection(projection);
+        let dw = slot.of_mut(self.gradients);
+        let weight = self.block.weight(projection);
+        linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, accumulate), dw);
+    }
+
+    /// `dx` and the gain's gradient are added to; `dy` is overwritten.
+    fn norm(&mut self, norm: Norm, dy: &mut [f32], saved: (&[f32], &[f32]), dx: &mut [f32]) {
+        let slot = self.block.weights.layout.blocks[self.block.layer].gain(norm);
+        let dgain = slot.map(|slot| slot.of_mut(self.gradients));
+        norm::backward(self.machine, self.block.rms_norm(norm), dy, saved, dx, dgain);
+    }
+}
