@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod interrupt;
+mod watch;
 
 use clap::Parser;
 use std::process::ExitCode;

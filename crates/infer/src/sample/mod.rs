@@ -236,17 +236,16 @@ mod tests {
 
     #[test]
     fn meaningless_options_are_named() {
-        let cases: [(&str, fn(&mut Sampling)); 6] = [
-            ("temperature", |s| s.temperature = -1.0),
-            ("temperature", |s| s.temperature = f32::NAN),
-            ("top_p", |s| s.top_p = 0.0),
-            ("top_p", |s| s.top_p = 1.5),
-            ("min_p", |s| s.min_p = 2.0),
-            ("repetition_penalty", |s| s.repetition_penalty = 0.0),
+        let sampling = Sampling::default;
+        let cases = [
+            ("temperature", Sampling { temperature: -1.0, ..sampling() }),
+            ("temperature", Sampling { temperature: f32::NAN, ..sampling() }),
+            ("top_p", Sampling { top_p: 0.0, ..sampling() }),
+            ("top_p", Sampling { top_p: 1.5, ..sampling() }),
+            ("min_p", Sampling { min_p: 2.0, ..sampling() }),
+            ("repetition_penalty", Sampling { repetition_penalty: 0.0, ..sampling() }),
         ];
-        for (key, spoil) in cases {
-            let mut sampling = Sampling::default();
-            spoil(&mut sampling);
+        for (key, sampling) in cases {
             let sentence = sampling.validate().unwrap_err().to_string();
             assert!(sentence.contains(key), "{sentence}");
         }
