@@ -9,15 +9,16 @@ use crate::source::{self, SourceOptions};
 use crate::stats;
 use crate::writer::{Layout, Writer};
 use crate::{DataError, Split, shard};
-use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{channel, sync_channel};
 use text::Tokenizer;
 
-/// Text tokenised at a time, bytes (a longer document is a batch of its own).
-const BATCH_BYTES: usize = 8 << 20;
-/// Batches read ahead.
-const BATCHES_AHEAD: usize = 1;
+/// Text tokenised at a time by one thread, bytes; a batch ends with the document that reaches it.
+const BATCH_BYTES: usize = 128 << 10;
+/// Batches read and not yet written: what one long document holds up.
+const BATCHES_MAX: usize = 64;
 /// Smallest and largest shard file that can be asked for. Offsets inside a shard are u32.
 const SHARD_BYTES: std::ops::RangeInclusive<usize> = 256..=1 << 30;
 /// Largest share of the bytes that can be held out.
@@ -187,6 +188,14 @@ struct Work {
     split: Split,
 }
 
+/// A document's ids.
+struct Encoded {
+    ids: Vec<u32>,
+    split: Split,
+    /// Of its text.
+    bytes: u64,
+}
+
 /// The second pass.
 struct Job<'a> {
     options: &'a PrepareOptions,
@@ -196,7 +205,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Reads on one thread, tokenises on all, writes in order on this one.
+    /// Reads on one thread, tokenises on all, writes in the order of reading on this one.
     fn run(
         &self,
         tokenizer: &Tokenizer,
@@ -206,33 +215,49 @@ impl Job<'_> {
     ) -> Result<(), DataError> {
         progress.begin(Phase::Tokenise, Some(Split::ALL.iter().map(|&s| self.plan.bytes(s)).sum()));
         std::thread::scope(|scope| {
-            let (send, receive) = sync_channel(BATCHES_AHEAD);
+            // The reader puts one in for each batch and waits while it is full; the writer takes one out.
+            let (under_way, written) = sync_channel(BATCHES_MAX);
+            let (done, results) = channel();
             scope.spawn(move || {
-                if let Err(error) = self.read(&send, progress) {
-                    // Nobody listens any more where the writer failed first; its error is the one to report.
-                    let _ = send.send(Err(error));
-                }
+                rayon::in_place_scope(|pool| {
+                    let mut number = 0;
+                    let tokenise = |works: Vec<Work>| {
+                        let (done, batch) = (done.clone(), number);
+                        number += 1;
+                        // Where the writer failed and left, its error is the one to report: the reader ends.
+                        let goes_on = under_way.send(()).is_ok();
+                        // A panic must reach the writer, which would wait for this batch for ever.
+                        let encoded = move || catch_unwind(AssertUnwindSafe(|| encode(tokenizer, &works)));
+                        pool.spawn(move |_| drop(done.send(Ok((batch, encoded())))));
+                        goes_on
+                    };
+                    if let Err(error) = self.read(tokenise, progress) {
+                        drop(done.send(Err(error)));
+                    }
+                });
             });
-            for batch in receive {
-                let batch: Vec<Work> = batch?;
-                let ids: Vec<Vec<u32>> = batch
-                    .par_iter()
-                    .with_max_len(1)
-                    .map(|work| tokenizer.encode(&work.text, false))
-                    .collect();
-                for (work, ids) in batch.iter().zip(&ids) {
-                    writers[work.split as usize].push(ids, end_of_text)?;
-                    progress.advance(1, work.text.len() as u64);
+            let mut waiting: BTreeMap<u64, Vec<Encoded>> = BTreeMap::new();
+            let mut next = 0;
+            for result in results {
+                let (number, batch) = result?;
+                waiting.insert(number, batch.unwrap_or_else(|panic| resume_unwind(panic)));
+                while let Some(batch) = waiting.remove(&next) {
+                    for document in batch {
+                        writers[document.split as usize].push(&document.ids, end_of_text)?;
+                        progress.advance(1, document.bytes);
+                    }
+                    written.recv().expect("one is put in before each batch");
+                    next += 1;
                 }
             }
             Ok(())
         })
     }
 
-    /// Sends the documents that are to be tokenised, in batches.
+    /// Gives the documents that are to be tokenised to `tokenise`, in batches, until it returns false.
     fn read(
         &self,
-        send: &SyncSender<Result<Vec<Work>, DataError>>,
+        mut tokenise: impl FnMut(Vec<Work>) -> bool,
         progress: &dyn Progress,
     ) -> Result<(), DataError> {
         let paths = scan::paths(self.options);
@@ -259,7 +284,7 @@ impl Job<'_> {
             }
             if batch_bytes >= BATCH_BYTES {
                 batch_bytes = 0;
-                if send.send(Ok(std::mem::take(&mut batch))).is_err() {
+                if !tokenise(std::mem::take(&mut batch)) {
                     return Ok(());
                 }
             }
@@ -267,9 +292,18 @@ impl Job<'_> {
         if entries.next().is_some() {
             return Err(changed(paths.last().expect("at least one input")));
         }
-        let _ = send.send(Ok(batch));
+        tokenise(batch);
         Ok(())
     }
+}
+
+fn encode(tokenizer: &Tokenizer, works: &[Work]) -> Vec<Encoded> {
+    let one = |work: &Work| Encoded {
+        ids: tokenizer.encode(&work.text, false),
+        split: work.split,
+        bytes: work.text.len() as u64,
+    };
+    works.iter().map(one).collect()
 }
 
 fn works(mut text: String, fate: Fate) -> Vec<Work> {
@@ -313,7 +347,7 @@ fn conclude(
     let statistics = stats::measure(&stream, &counts, &train);
     progress.advance(train.documents, train.bytes);
     let mut warnings = plan.warnings.clone();
-    warnings.extend(stats::warnings(&statistics, &train));
+    warnings.extend(stats::warnings(&statistics));
     warnings.extend(stats::doubts(&counts, &token_bytes, &train, tokenizer_facts.end_of_text));
     let unigrams = Unigrams { token_bytes, counts };
     let manifest = Manifest {

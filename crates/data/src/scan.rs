@@ -101,7 +101,7 @@ impl Plan {
         }
         if options.valid.is_empty() && options.valid_share > 0.0 {
             match only {
-                Some(text) => self.cut_only(&text, options.valid_share)?,
+                Some(text) => self.cut_only(&text, options)?,
                 None => self.hold_out(options.valid_share, total),
             }
         }
@@ -153,8 +153,8 @@ impl Plan {
     }
 
     /// A corpus of one document gives its end to validation, from a paragraph, line or word on.
-    fn cut_only(&mut self, text: &str, share: f64) -> Result<(), DataError> {
-        let wish = text.floor_char_boundary((text.len() as f64 * (1.0 - share)) as usize);
+    fn cut_only(&mut self, text: &str, options: &PrepareOptions) -> Result<(), DataError> {
+        let wish = text.floor_char_boundary((text.len() as f64 * (1.0 - options.valid_share)) as usize);
         let after = |mark: &str| text[..wish].rfind(mark).map(|at| at + mark.len());
         // A paragraph that begins far before the wished place would give validation too much.
         let near = |at: &usize| *at > 0 && wish - at <= (text.len() - wish) / 2 + 1;
@@ -172,8 +172,10 @@ impl Plan {
         let only = self.entries.iter_mut().find(|e| e.fate != Fate::Drop).expect("one document");
         only.fate = Fate::Cut(cut);
         self.warnings.push(format!(
-            "there is only one document: its last {} bytes are the validation text",
-            text.len() - cut
+            "there is only one document: its last {} bytes are the validation text; part it by \
+             '{}' lines if it is several",
+            text.len() - cut,
+            options.source.separator
         ));
         Ok(())
     }

@@ -99,26 +99,21 @@ fn distinct_ngrams(stream: &Stream) -> (u64, [f64; 3]) {
 
 /// What a model trained on this text will suffer from.
 ///
-/// *Narrow domain*: of a million tokens, fewer than 15 of 100 trigrams are distinct. Books, encyclopaedias and the web
-/// lie above 50, simple children's stories above 30; templates, logs and generated text lie below 10. A model fits such
-/// text to a loss that says nothing about language.
-pub(crate) fn warnings(statistics: &Statistics, facts: &SplitFacts) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// *Narrow domain*: of a million tokens, fewer than 15 of 100 trigrams are distinct. Measured with a BPE of 8192: novels
+/// 68, Shakespeare's plays 56, the built-in generated corpus 3. Templates and logs are like the latter: a model fits
+/// such text to a loss that says nothing about language. A shorter sample repeats less, so a small corpus is judged
+/// mildly, and one below 10,000 tokens not at all.
+pub(crate) fn warnings(statistics: &Statistics) -> Vec<String> {
     let trigrams = statistics.distinct[2];
-    if statistics.sampled_tokens >= JUDGED_TOKENS_MIN && trigrams < NARROW_TRIGRAMS {
-        warnings.push(format!(
-            "a single narrow domain: {:.1} of 100 trigrams are distinct (below {:.0}); add text of other kinds, or \
-             expect a model that knows only these phrases",
-            trigrams * 100.0,
-            NARROW_TRIGRAMS * 100.0
-        ));
+    if statistics.sampled_tokens < JUDGED_TOKENS_MIN || trigrams >= NARROW_TRIGRAMS {
+        return Vec::new();
     }
-    if facts.documents == 1 {
-        warnings.push(
-            "the train split is one document: part it by lines '<|endoftext|>' if it is several".to_owned(),
-        );
-    }
-    warnings
+    vec![format!(
+        "a single narrow domain: {:.1} of 100 trigrams are distinct (below {:.0}); add text of other kinds, or \
+         expect a model that knows only these phrases",
+        trigrams * 100.0,
+        NARROW_TRIGRAMS * 100.0
+    )]
 }
 
 /// What says that tokenizer and text do not fit.
@@ -176,13 +171,11 @@ mod tests {
             distinct: [0.1, 0.3, NARROW_TRIGRAMS],
             ..Statistics::default()
         };
-        assert!(warnings(&statistics, &facts).is_empty());
+        assert!(warnings(&statistics).is_empty());
         statistics.distinct[2] = 0.1;
-        assert!(warnings(&statistics, &facts)[0].contains("narrow domain: 10.0 of 100"));
+        assert!(warnings(&statistics)[0].contains("narrow domain: 10.0 of 100"));
         statistics.sampled_tokens -= 1;
-        assert!(warnings(&statistics, &facts).is_empty());
-        let one = SplitFacts { documents: 1, ..facts.clone() };
-        assert!(warnings(&statistics, &one)[0].contains("one document"));
+        assert!(warnings(&statistics).is_empty());
 
         let sound = [2, 500, 0];
         let token_bytes = [0, 2, 1];

@@ -10,8 +10,9 @@ pub enum InferError {
     EmptyPrompt,
     /// An id that the model has no embedding for.
     #[error(
-        "token id {id} (number {position} of the input) is beyond the vocabulary of {vocabulary}; \
+        "token id {id} (number {} of the input) is beyond the vocabulary of {vocabulary}; \
          use ids from 0 to {}, and the tokenizer the model was trained with",
+        position + 1,
         vocabulary - 1
     )]
     TokenOutOfRange {
@@ -64,7 +65,7 @@ pub enum InferError {
     EmptyStop,
     /// NaN or infinity where a token is to be chosen.
     #[error(
-        "the logits for token number {position} are not finite, so no token can be chosen; the weights are damaged or \
+        "the logits after token number {position} are not finite, so no token can be chosen; the weights are damaged or \
          diverged: look at them with 'trilobit checkpoint inspect', or take an earlier checkpoint"
     )]
     NotFinite {

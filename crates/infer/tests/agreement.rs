@@ -140,7 +140,7 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
     let before = session.logits().to_vec();
     assert!(matches!(session.forward(&[]), Err(InferError::EmptyPrompt)));
     let sentence = session.forward(&[0, 67]).unwrap_err().to_string();
-    assert!(sentence.contains("token id 67 (number 1"), "{sentence}");
+    assert!(sentence.contains("token id 67 (number 2"), "{sentence}");
     let sentence = session.forward(&[1; 4]).unwrap_err().to_string();
     assert!(sentence.contains("at most 3 tokens"), "{sentence}");
     assert_eq!(session.position(), 5);

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod loss;
 pub mod ops;
 pub mod optim;
+pub mod pace;
 pub mod plan;
 pub mod probe;
 pub mod schedule;

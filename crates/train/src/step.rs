@@ -88,7 +88,7 @@ impl Network {
         let pool = Pool::new(threads);
         let machine = Machine {
             row: PerWorker::new(pool.threads(), || vec![0.0; widest(config)]),
-            attention: PerWorker::new(pool.threads(), || attention::Scratch::new(dimensions.sequence)),
+            attention: PerWorker::new(pool.threads(), || attention::Scratch::new(dimensions.sequence, config.head_size)),
             pool,
             gemm: gemm::Workspace::default(),
             ternary: kernels::ternary::select(),

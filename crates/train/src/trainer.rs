@@ -17,7 +17,6 @@ use journal::events::{Event, Kind};
 use journal::metrics::{Record, Step};
 use journal::{Lock, Run, events, metrics};
 use model::Weights;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -56,7 +55,7 @@ pub struct Trainer {
     config: RunConfig,
     config_text: String,
     schedule: Schedule,
-    stops: BTreeSet<u64>,
+    boundaries: Vec<u64>,
     engine: Cpu,
     train: Loader,
     valid: Loader,
@@ -139,8 +138,8 @@ impl Trainer {
         };
         let rows = train.batch * train.sequence;
         Ok(Self {
-            engine: engine(&config, &schedule, weights),
-            stops: stops(&config, &schedule),
+            engine: engine(&config, weights),
+            boundaries: schedule.boundaries(),
             train: loader,
             valid,
             batch: Batch::default(),
@@ -204,8 +203,8 @@ impl Trainer {
             self.note(Kind::Guard, format!("step {step} is not applied: {alarm}"), observer)?;
         }
         let done = self.state.step;
-        let boundary = self.stops.contains(&done);
-        if boundary || done % self.config.train.record_every.max(1) == 0 {
+        let boundary = self.is_boundary(done);
+        if boundary || done.is_multiple_of(self.config.train.record_every.max(1)) {
             self.record(boundary);
         }
         self.metrics.append(&self.line)?;
@@ -284,6 +283,12 @@ impl Trainer {
         }
     }
 
+    /// Whether a checkpoint is written and validation runs once `done` steps are done.
+    fn is_boundary(&self, done: u64) -> bool {
+        let every = self.config.train.checkpoint_every;
+        self.boundaries.contains(&done) || (every > 0 && done.is_multiple_of(every))
+    }
+
     fn validate(&mut self) -> Validation {
         let batches = self.config.train.validate_batches;
         validate(&mut self.engine, &mut self.valid, &mut self.valid_batch, batches, &self.token_bytes)
@@ -315,7 +320,7 @@ impl Trainer {
 
     /// Steps whose checkpoints stay however old: phase boundaries and the best.
     fn kept(&self) -> impl Iterator<Item = u64> {
-        self.schedule.boundaries().into_iter().chain(self.state.best.map(|best| best.step))
+        self.boundaries.iter().copied().chain(self.state.best.map(|best| best.step))
     }
 
     fn note(&mut self, kind: Kind, message: String, observer: &mut dyn Observer) -> Result<(), TrainError> {
@@ -345,9 +350,9 @@ impl Trainer {
     }
 }
 
-fn engine(config: &RunConfig, schedule: &Schedule, weights: Weights) -> Cpu {
+pub(crate) fn engine(config: &RunConfig, weights: Weights) -> Cpu {
     let train = &config.train;
-    let blend = (0..train.steps).any(|step| schedule.at(step).lambda < 1.0);
+    let blend = config.lambda.blends();
     let dimensions = Dimensions { batch: train.batch, sequence: train.sequence, blend };
     let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
     let optimizer = adam::Options {
@@ -361,17 +366,6 @@ fn engine(config: &RunConfig, schedule: &Schedule, weights: Weights) -> Cpu {
         threads => threads,
     };
     Cpu::new(weights, dimensions, loss, optimizer, threads)
-}
-
-/// Steps after which a checkpoint is written and validation runs.
-fn stops(config: &RunConfig, schedule: &Schedule) -> BTreeSet<u64> {
-    let total = config.train.steps;
-    let mut stops = BTreeSet::from_iter(schedule.boundaries());
-    let every = config.train.checkpoint_every;
-    if every > 0 {
-        stops.extend((1..=total / every).map(|count| count * every));
-    }
-    stops
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TrainError> {

@@ -17,7 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     // floor 4
     ("eval", &["infer", "text", "data"]),
     // floor 3: the engines never use each other
-    ("train", &["kernels", "model", "checkpoint", "data", "journal"]),
+    ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal"]),
     ("infer", &["kernels", "model", "checkpoint", "text"]),
     // floor 2
     ("data", &["text", "formats"]),

@@ -157,7 +157,7 @@ fn bad_inputs_are_named_with_place_and_remedy() {
     case("b.parquet", &parquet_file(&TEXTS, Compression::SNAPPY), &["no column 'text', only id, a.text"]);
     case("a.zst", b"x", &["kind is not known", ".parquet"]);
     case("a.docx", b"x", &["kind is not known", ".jsonl"]);
-    case("a.txt.gz", b"not gzip", &["damaged"]);
+    case("a.txt.gz", b"this is not what gzip writes", &["damaged"]);
     for extension in ["gz", "zst", "xz"] {
         let whole = pack(text_file(&TEXTS).repeat(50).as_slice(), extension);
         case(&format!("cut.txt.{extension}"), &whole[..whole.len() - 9], &["cut short", "again"]);

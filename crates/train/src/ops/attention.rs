@@ -19,10 +19,14 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Buffers for sequences of at most `sequence` tokens.
-    pub fn new(sequence: usize) -> Self {
+    /// Buffers for sequences of at most `sequence` tokens and heads of `size`.
+    pub fn new(sequence: usize, size: usize) -> Self {
         let scores = vec![0.0; QUERIES * sequence];
-        Self { gemm: gemm::Workspace::default(), gradients: scores.clone(), scores }
+        let mut gemm = gemm::Workspace::default();
+        for (m, n, k) in [(QUERIES, sequence, size), (QUERIES, size, sequence), (sequence, size, QUERIES)] {
+            gemm.reserve(1, m, n, k);
+        }
+        Self { gemm, gradients: scores.clone(), scores }
     }
 }
 

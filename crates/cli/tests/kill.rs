@@ -1,0 +1,111 @@
+//! `kill -9` and SIGTERM at random moments of training, until the run is done: the same weights and metrics as the
+//! run that nobody disturbed.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const STEPS: u64 = 60;
+const KILLS: u32 = 20;
+/// A bound on the whole test, should training hang.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn trilobit(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trilobit"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn succeed(args: &[&str]) {
+    let output = trilobit(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn prepare(dir: &Path) -> String {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let documents: Vec<String> = data::generated::corpus(3, 500).collect();
+    std::fs::write(path("corpus.txt"), documents.join("\n<|endoftext|>\n")).unwrap();
+    let (corpus, tokenizer, shards) = (path("corpus.txt"), path("tokenizer.json"), path("data"));
+    succeed(&["tokenizer", "train", "--input", &corpus, "--vocab-size", "300", "--out", &tokenizer]);
+    succeed(&["data", "prepare", "--tokenizer", &tokenizer, "--input", &corpus, "--out", &shards, "--valid-share", "0.05"]);
+    shards
+}
+
+fn begin(shards: &str, run: &str) -> Child {
+    let steps = format!("train.steps={STEPS}");
+    let sets = [
+        "model.hidden=64", "model.layers=2", "model.heads=2", "model.kv_heads=1", "model.head_size=32",
+        "model.ffn=96", "model.vocabulary=300", "model.context=64", "train.batch=4", "train.sequence=64", &steps,
+        "train.record_every=7", "train.checkpoint_every=4", "train.keep_last=2", "train.validate_batches=1",
+    ];
+    let mut args = vec!["train", "--preset", "tiny", "--data", shards, "--out", run];
+    sets.iter().for_each(|set| args.extend(["--set", set]));
+    trilobit(&args).spawn().unwrap()
+}
+
+/// Every line without what depends on the clock.
+fn metrics(run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let without = lines.map(|mut line| {
+        line.as_object_mut().unwrap().remove("tokens_per_s").unwrap();
+        line
+    });
+    without.collect()
+}
+
+fn weights(run: &str) -> Vec<u8> {
+    std::fs::read(format!("{run}/checkpoints/step-{STEPS:08}/weights.safetensors")).unwrap()
+}
+
+/// Waits for `child` at most `time`; then ends it, with SIGTERM or SIGKILL. True if it had ended well by itself.
+fn disturb(mut child: Child, time: Duration, kindly: bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut sentence = String::new();
+            std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut sentence).unwrap();
+            assert!(status.success(), "{sentence}");
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let signal = if kindly { "-TERM" } else { "-KILL" };
+    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    let status = child.wait().unwrap();
+    // None: the signal came before the program listened.
+    assert!(!kindly || matches!(status.code(), Some(0) | None), "SIGTERM ended it with {status}");
+    false
+}
+
+#[test]
+fn a_run_killed_at_twenty_random_moments_ends_like_the_undisturbed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = prepare(dir.path());
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (whole, parts) = (path("whole"), path("parts"));
+    let begun = Instant::now();
+    assert!(begin(&shards, &whole).wait().unwrap().success());
+    let alone = begun.elapsed();
+
+    let mut random = 0x9e37_79b9_u32;
+    let mut kills = 0;
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "{kills} kills and no end");
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let child = match Path::new(&parts).join("config.toml").exists() {
+            true => trilobit(&["train", "--out", &parts, "--resume"]).spawn().unwrap(),
+            false => begin(&shards, &parts),
+        };
+        // Anywhere from before the first byte is written to a third of the run.
+        let time = alone.mul_f64(f64::from(random >> 16) / 65536.0 / 3.0);
+        let time = if kills >= KILLS { PATIENCE } else { time };
+        if disturb(child, time, kills % 4 == 3) && kills >= KILLS {
+            break;
+        }
+        kills += 1;
+    }
+    assert_eq!(metrics(&parts), metrics(&whole));
+    assert!(weights(&parts) == weights(&whole), "the weights differ");
+}

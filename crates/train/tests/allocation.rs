@@ -1,0 +1,40 @@
+//! After the first step, training allocates nothing: alone in its binary, because the counter is global.
+
+mod common;
+
+use journal::metrics::Step;
+use std::alloc::System;
+use train::{Limits, Observer, Trainer};
+
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+
+/// The allocations so far, after each step.
+struct Counts(Vec<usize>);
+
+impl Observer for Counts {
+    fn step(&mut self, _: &Step, _: u64) {
+        let stats = ALLOCATOR.stats();
+        self.0.push(stats.allocations + stats.reallocations);
+    }
+}
+
+#[test]
+fn a_steady_step_allocates_nothing() {
+    for sets in [&[][..], &["lambda.kind=linear"], &["model.linear=dense"], &["model.activation=silu"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = common::tiny_run(dir.path(), sets);
+        // Records and checkpoints may allocate: there are none between step 1 and the end of the first quarter.
+        config.train.steps = 80;
+        config.train.record_every = 1000;
+        config.train.checkpoint_every = 0;
+        let mut trainer = Trainer::create(config, &dir.path().join("run")).unwrap();
+        let mut counts = Counts(Vec::with_capacity(80));
+        trainer.run(&Limits { interrupted: &|| false, time: None }, &mut counts).unwrap();
+        let steady = &counts.0[..19];
+        // The warm-up ends at step 8, which is an event.
+        for step in (1..7).chain(9..19) {
+            assert_eq!(steady[step], steady[step - 1], "{sets:?}: step {step} allocates");
+        }
+    }
+}

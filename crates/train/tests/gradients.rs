@@ -1,0 +1,223 @@
+//! Every operation's backward against central differences of its forward.
+
+use kernels::gemm::Workspace;
+use kernels::pool::{PerWorker, Pool};
+use model::{Activation, Config, RopeStyle};
+use train::loss::cross_entropy::{self, Gradients, Head, IGNORE, Options};
+use train::ops::attention::{self, Qkv, Shape};
+use train::ops::linear::{self, Weight};
+use train::ops::norm::{self, Input, RmsNorm};
+use train::ops::rope::Rope;
+use train::ops::{Machine, Precision, embedding, gate};
+use train::shadow::Shadow;
+
+/// Step of the differences, and how far they may be off: f32 forwards leave about 1e-3.
+const STEP: f32 = 1e-2;
+const TOLERANCE: f32 = 6e-3;
+
+fn machine(rows: usize, widest: usize) -> Machine {
+    let pool = Pool::new(2);
+    Machine {
+        row: PerWorker::new(2, || vec![0.0; widest]),
+        attention: PerWorker::new(2, || attention::Scratch::new(rows, 4)),
+        pool,
+        gemm: Workspace::default(),
+        ternary: kernels::ternary::select(),
+        units: vec![0.0; rows],
+        partials: vec![0.0; rows * widest],
+    }
+}
+
+/// Fixed numbers in −1..1 that look random.
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 * 2.0 - 1.0
+    };
+    (0..len).map(|_| draw()).collect()
+}
+
+/// `Σ y·dy`, in f64: the scalar whose gradient a backward gives for the output gradient dy.
+fn dot(y: &[f32], dy: &[f32]) -> f64 {
+    y.iter().zip(dy).map(|(y, dy)| f64::from(*y) * f64::from(*dy)).sum()
+}
+
+/// Compares `gradient` with central differences of `scalar` at `x`.
+fn check(what: &str, x: &[f32], gradient: &[f32], mut scalar: impl FnMut(&[f32]) -> f64) {
+    let largest = gradient.iter().fold(0.0f32, |m, g| m.max(g.abs()));
+    assert!(largest > 1e-3, "{what}: the gradient is zero, which tests nothing");
+    let mut moved = x.to_vec();
+    for i in 0..x.len() {
+        let mut at = |value: f32| {
+            moved[i] = value;
+            scalar(&moved)
+        };
+        let difference = (at(x[i] + STEP) - at(x[i] - STEP)) / f64::from(2.0 * STEP);
+        moved[i] = x[i];
+        let error = (difference as f32 - gradient[i]).abs();
+        assert!(error <= TOLERANCE * largest.max(1.0), "{what}[{i}]: {} against {difference}", gradient[i]);
+    }
+}
+
+/// The factors and the result of a norm.
+fn normalise(machine: &Machine, norm: RmsNorm, x: &[f32], rows: usize) -> (Vec<f32>, Vec<f32>) {
+    let (mut factor, mut out) = (vec![0.0; rows], vec![0.0; x.len()]);
+    norm::forward_plain(machine, norm, x, &mut factor, &mut out);
+    (factor, out)
+}
+
+#[test]
+fn rms_norm() {
+    let (rows, width, epsilon) = (5, 7, 1e-5);
+    let (x, gain, dy) = (noise(rows * width, 1), noise(width, 2), noise(rows * width, 3));
+    let mut machine = machine(rows, width);
+    for (exists, has_gain) in [(true, true), (true, false), (false, false)] {
+        let norm = RmsNorm { exists, gain: has_gain.then_some(&gain), epsilon };
+        let (factor, _) = normalise(&machine, norm, &x, rows);
+        let (mut dx, mut dgain) = (vec![0.0; x.len()], vec![0.0; width]);
+        let wanted = has_gain.then_some(&mut dgain[..]);
+        norm::backward(&mut machine, norm, &mut dy.clone(), (&x, &factor), &mut dx, wanted);
+        check("x", &x, &dx, |x| dot(&normalise(&machine, norm, x, rows).1, &dy));
+        if has_gain {
+            check("gain", &gain, &dgain, |gain| {
+                let norm = RmsNorm { exists, gain: Some(gain), epsilon };
+                dot(&normalise(&machine, norm, &x, rows).1, &dy)
+            });
+        }
+    }
+}
+
+#[test]
+fn linear_layer() {
+    let (rows, inputs, outputs) = (5, 6, 9);
+    let (x, w, dy) = (noise(rows * inputs, 4), noise(outputs * inputs, 5), noise(rows * outputs, 6));
+    let mut machine = machine(rows, outputs);
+    let shadow = Shadow::default();
+    let mut forward = |x: &[f32], w: &[f32]| {
+        let mut floats = x.to_vec();
+        let (mut factor, mut scale) = (vec![0.0; rows], vec![1.0; rows]);
+        let input = Input { factor: &mut factor, scale: &mut scale, codes: &mut [], floats: &mut floats };
+        let weight = Weight { latent: w, shadow: &shadow, rows: outputs, cols: inputs };
+        let mut y = vec![0.0; rows * outputs];
+        linear::forward(&mut machine, Precision::Full, weight, &input, &mut y);
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+        linear::backward(&mut machine, Precision::Full, weight, &input, &dy, (&mut dx, false), &mut dw);
+        (dot(&y, &dy), dx, dw)
+    };
+    let (_, dx, dw) = forward(&x, &w);
+    check("x", &x, &dx, |x| forward(x, &w).0);
+    check("w", &w, &dw, |w| forward(&x, w).0);
+}
+
+#[test]
+fn gates() {
+    let (rows, width) = (4, 9);
+    let (gate, up, dy) = (noise(rows * width, 7), noise(rows * width, 8), noise(rows * width, 9));
+    let pool = Pool::new(2);
+    for activation in [Activation::Relu2, Activation::Silu] {
+        let forward = |gate: &[f32], up: &[f32]| {
+            let mut out = vec![0.0; gate.len()];
+            gate::forward(&pool, activation, gate, up, &mut out, width);
+            dot(&out, &dy)
+        };
+        let (mut dgate, mut dup) = (gate.clone(), up.clone());
+        gate::backward(&pool, activation, &dy, &mut dgate, &mut dup, width);
+        check("gate", &gate, &dgate, |gate| forward(gate, &up));
+        check("up", &up, &dup, |up| forward(&gate, up));
+    }
+}
+
+fn config(heads: usize, kv_heads: usize, style: RopeStyle) -> Config {
+    let text = format!(
+        "hidden = 8\nlayers = 1\nheads = {heads}\nkv_heads = {kv_heads}\nhead_size = 4\nffn = 8\nvocabulary = 11\ncontext = 16"
+    );
+    Config { rope_style: style, ..toml::from_str(&text).unwrap() }
+}
+
+#[test]
+fn rope() {
+    for style in [RopeStyle::RotateHalf, RopeStyle::Interleaved] {
+        let config = config(2, 2, style);
+        let (rope, pool, width) = (Rope::new(&config, 5), Pool::new(2), 8);
+        let (x, dy) = (noise(10 * width, 10), noise(10 * width, 11));
+        let mut dx = dy.clone();
+        rope.backward(&pool, &mut dx, width, 5);
+        check("x", &x, &dx, |x| {
+            let mut y = x.to_vec();
+            rope.forward(&pool, &mut y, width, 5);
+            dot(&y, &dy)
+        });
+    }
+}
+
+#[test]
+fn attention_with_documents_and_grouped_queries() {
+    for (heads, kv_heads) in [(2, 2), (4, 2), (3, 1)] {
+        let config = config(heads, kv_heads, RopeStyle::RotateHalf);
+        let (sequence, starts) = (6, [0, 0, 0, 3, 3, 3, 0, 0, 2, 2, 2, 5]);
+        let shape = Shape { config: &config, sequence, starts: &starts };
+        let rows = starts.len();
+        let (query, kv) = (rows * config.query_width(), rows * config.kv_width());
+        let mut machine = machine(rows, 16);
+        let (q, k, v, dout) = (noise(query, 12), noise(kv, 13), noise(kv, 14), noise(query, 15));
+        let mut forward = |q: &[f32], k: &[f32], v: &[f32]| {
+            let (mut out, mut lse) = (vec![0.0; query], vec![0.0; rows * heads]);
+            let qkv = Qkv { q, k, v };
+            attention::forward(&mut machine, shape, qkv, &mut out, &mut lse);
+            let (mut dq, mut dk, mut dv) = (vec![9.0; query], vec![9.0; kv], vec![9.0; kv]);
+            let saved = attention::Saved { out: &out, lse: &lse, dout: &dout };
+            attention::backward(&mut machine, shape, qkv, saved, &mut dq, &mut dk, &mut dv);
+            (dot(&out, &dout), dq, dk, dv)
+        };
+        let (_, dq, dk, dv) = forward(&q, &k, &v);
+        check("q", &q, &dq, |q| forward(q, &k, &v).0);
+        check("k", &k, &dk, |k| forward(&q, k, &v).0);
+        check("v", &v, &dv, |v| forward(&q, &k, v).0);
+    }
+}
+
+#[test]
+fn cross_entropy_with_every_option() {
+    let (rows, hidden, vocabulary) = (6, 5, 11);
+    let targets = [3, 0, IGNORE, 10, 7, 7];
+    let (x, w) = (noise(rows * hidden, 16), noise(vocabulary * hidden, 17));
+    for (label_smoothing, z_loss) in [(0.0, 0.0), (0.1, 0.0), (0.0, 0.01), (0.2, 0.05)] {
+        let options = Options { label_smoothing, z_loss };
+        let mut machine = machine(rows, vocabulary);
+        let mut forward = |x: &[f32], weight: &[f32]| {
+            let (mut logits, mut losses) = (vec![0.0; rows * vocabulary], vec![0.0; rows]);
+            let mut head = Head { weight, vocabulary, hidden, logits: &mut logits, losses: &mut losses };
+            let (mut dx, mut dweight) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
+            let gradients = Gradients { dx: &mut dx, dweight: &mut dweight, factor: 1.0 };
+            let loss = cross_entropy::forward_backward(
+                &mut machine,
+                options,
+                &mut head,
+                x,
+                &targets,
+                Some(gradients),
+            );
+            (loss, dx, dweight)
+        };
+        let (_, dx, dw) = forward(&x, &w);
+        check("x", &x, &dx, |x| forward(x, &w).0);
+        check("head", &w, &dw, |w| forward(&x, w).0);
+        assert!(dx[2 * hidden..3 * hidden].iter().all(|g| *g == 0.0), "an ignored target has a gradient");
+    }
+}
+
+#[test]
+fn embedding_rows() {
+    let (vocabulary, hidden, tokens) = (5, 3, [4, 1, 4, 0]);
+    let (table, dy) = (noise(vocabulary * hidden, 18), noise(tokens.len() * hidden, 19));
+    let mut gradient = vec![0.0; table.len()];
+    embedding::backward(&mut gradient, &dy, &tokens, hidden);
+    check("table", &table, &gradient, |table| {
+        let mut out = vec![0.0; tokens.len() * hidden];
+        embedding::forward(&mut out, table, &tokens, hidden);
+        dot(&out, &dy)
+    });
+}

@@ -1,0 +1,131 @@
+//! The trainer on a tiny real run: it learns, stops and goes on to the same bits, and refuses what it must.
+
+mod common;
+
+use common::tiny_run;
+use journal::metrics::{self, Step};
+use std::cell::Cell;
+use std::path::Path;
+use train::{Limits, Outcome, RunConfig, Trainer};
+
+fn finish(trainer: &mut Trainer) -> Outcome {
+    trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap()
+}
+
+/// All lines without what depends on the clock.
+fn lines(run: &Path) -> Vec<Step> {
+    let mut steps = metrics::read(&run.join("metrics.jsonl")).unwrap();
+    steps.iter_mut().for_each(|step| step.tokens_per_s = 0.0);
+    steps
+}
+
+fn weights(run: &Path, step: u64) -> Vec<u8> {
+    let name = journal::layout::checkpoint_name(step);
+    std::fs::read(run.join("checkpoints").join(name).join("weights.safetensors")).unwrap()
+}
+
+#[test]
+fn a_run_learns_and_leaves_what_it_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = tiny_run(dir.path(), &["train.keep_last=1"]);
+    let run = dir.path().join("run");
+    assert_eq!(finish(&mut Trainer::create(config.clone(), &run).unwrap()), Outcome::Finished);
+    let steps = lines(&run);
+    assert_eq!(steps.len(), 40);
+    let mean = |range: std::ops::Range<usize>| steps[range].iter().map(|s| s.loss).sum::<f64>() / 5.0;
+    assert!(mean(35..40) < mean(0..5) - 0.5, "{} then {}", mean(0..5), mean(35..40));
+    assert_eq!(steps[19].weight_decay, 0.1);
+    assert_eq!(steps[20].weight_decay, 0.0);
+    assert!(steps.iter().all(|s| s.lambda == 1.0 && s.bits_per_byte > 0.0 && s.grad_norm > 0.0));
+    let record = &steps[39].record;
+    assert!(record.validation_loss.unwrap() > 0.0 && record.unique_tokens.unwrap() >= 1);
+    assert_eq!(record.zero_share.as_ref().unwrap().len(), 2);
+    assert!(steps[4].record.flip_rate.is_some() && steps[3].record.flip_rate.is_none());
+    // Boundaries 0, 10, 20, 30, 40 stay; 15 goes when 20 comes (keep_last = 1), unless it was the best.
+    let mut kept: Vec<u64> = std::fs::read_dir(run.join("checkpoints"))
+        .unwrap()
+        .filter_map(|entry| journal::layout::checkpoint_step(entry.unwrap().file_name().to_str()?))
+        .collect();
+    kept.sort_unstable();
+    for boundary in [0, 10, 20, 30, 40] {
+        assert!(kept.contains(&boundary), "{boundary} of {kept:?}");
+    }
+    assert!(!kept.contains(&15), "{kept:?}");
+    assert_eq!(RunConfig::resolve(None, Some(&run.join("config.toml")), &[]).unwrap(), config);
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bits() {
+    for sets in [&[][..], &["lambda.kind=linear"], &["train.optimizer=adam", "model.linear=dense"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = tiny_run(dir.path(), sets);
+        let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+        finish(&mut Trainer::create(config.clone(), &whole).unwrap());
+        let mut trainer = Trainer::create(config, &parts).unwrap();
+        for stop_after in [7, 1, 12, 10] {
+            let asked = Cell::new(0);
+            let interrupted = || {
+                asked.set(asked.get() + 1);
+                asked.get() > stop_after
+            };
+            let outcome = trainer.run(&Limits { interrupted: &interrupted, time: None }, &mut ()).unwrap();
+            assert_eq!(outcome, Outcome::Interrupted);
+            drop(trainer);
+            trainer = Trainer::resume(&parts).unwrap();
+        }
+        assert_eq!(trainer.state().step, 30);
+        finish(&mut trainer);
+        assert_eq!(lines(&parts), lines(&whole), "{sets:?}");
+        assert!(weights(&parts, 40) == weights(&whole, 40), "{sets:?}");
+    }
+}
+
+#[test]
+fn a_deadline_ends_with_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::create(tiny_run(dir.path(), &[]), &dir.path().join("run")).unwrap();
+    let limits = Limits { interrupted: &|| false, time: Some(std::time::Duration::ZERO) };
+    assert_eq!(trainer.run(&limits, &mut ()).unwrap(), Outcome::Deadline);
+    assert_eq!(trainer.state().step, 0);
+}
+
+#[test]
+fn the_guard_refuses_a_step_and_the_weights_stay_finite() {
+    let dir = tempfile::tempdir().unwrap();
+    // At the first step every loss is a spike against a window of one and a ratio below one.
+    let sets = ["train.spike_ratio=1.0000001", "train.spike_window=1", "schedule.peak=0.3"];
+    let run = dir.path().join("run");
+    finish(&mut Trainer::create(tiny_run(dir.path(), &sets), &run).unwrap());
+    let events = journal::events::read(&run.join("events.jsonl")).unwrap();
+    let refused = events.iter().filter(|event| event.kind == journal::events::Kind::Guard).count();
+    assert!(refused > 0);
+    assert_eq!(lines(&run).len(), 40);
+
+    let mut config = tiny_run(dir.path(), &sets);
+    config.train.guard = train::config::Guard::Stop;
+    let run = dir.path().join("stopped");
+    let mut trainer = Trainer::create(config, &run).unwrap();
+    let error = trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("guard") && error.contains("--resume"), "{error}");
+}
+
+#[test]
+fn contradictions_between_data_model_and_run_are_sentences() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = tiny_run(dir.path(), &[]);
+    let fails = |config: RunConfig, name: &str| {
+        Trainer::create(config, &dir.path().join(name)).err().expect(name).to_string()
+    };
+    let mut small = config.clone();
+    small.model.vocabulary = 200;
+    assert!(fails(small, "small").contains("model.vocabulary"));
+    let mut none = config.clone();
+    none.data.clear();
+    assert!(fails(none, "none").contains("--data"));
+    let mut gone = config.clone();
+    gone.data[0].path = dir.path().join("gone");
+    assert!(fails(gone, "gone").contains("gone"));
+    let run = dir.path().join("run");
+    drop(Trainer::create(config.clone(), &run).unwrap());
+    assert!(fails(config, "run").contains("--resume"));
+}
