@@ -75,7 +75,11 @@ pub fn save(dir: &Path, parts: &Parts) -> Result<(), FileError> {
     })
 }
 
-fn save_tensors<T: bytemuck::NoUninit>(path: &Path, dtype: Dtype, tensors: &[Tensor<T>]) -> Result<(), FileError> {
+fn save_tensors<T: bytemuck::NoUninit>(
+    path: &Path,
+    dtype: Dtype,
+    tensors: &[Tensor<T>],
+) -> Result<(), FileError> {
     let entry = |tensor| -> safetensors::Entry {
         let tensor: &Tensor<T> = tensor;
         (tensor.name.clone(), dtype, tensor.shape.clone(), bytemuck::cast_slice(tensor.data))

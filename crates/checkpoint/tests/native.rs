@@ -29,7 +29,8 @@ fn save_tensors(dir: &Path, tensors: &[Tensor]) -> Result<(), FileError> {
             config: MODEL,
             tokenizer: Some(b"{}"),
             weights: tensors,
-            optimizer: &optimizer, recorded: &[],
+            optimizer: &optimizer,
+            recorded: &[],
             state: &state,
         },
     )
@@ -75,7 +76,14 @@ fn a_checkpoint_without_optimiser_or_tokenizer_says_so() {
     let state = json!({});
     native::save(
         &dir,
-        &Parts { config: MODEL, tokenizer: None, weights: &tensors, optimizer: &[], recorded: &[], state: &state },
+        &Parts {
+            config: MODEL,
+            tokenizer: None,
+            weights: &tensors,
+            optimizer: &[],
+            recorded: &[],
+            state: &state,
+        },
     )
     .unwrap();
     let opened = Opened::open(&dir).unwrap();
@@ -217,7 +225,14 @@ fn hostile_configurations_are_refused_before_they_size_anything() {
         let state = json!({});
         native::save(
             &dir,
-            &Parts { config, tokenizer: None, weights: &tensors, optimizer: &[], recorded: &[], state: &state },
+            &Parts {
+                config,
+                tokenizer: None,
+                weights: &tensors,
+                optimizer: &[],
+                recorded: &[],
+                state: &state,
+            },
         )
         .unwrap();
         let sentence = Opened::open(&dir).unwrap().load_weights().unwrap_err().to_string();

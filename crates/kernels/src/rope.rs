@@ -31,7 +31,5 @@ pub fn tables(positions: usize, head_size: usize, theta: f64) -> (Vec<f32>, Vec<
         position as f64 * theta.powf(-(i as f64) / half as f64)
     };
     let angles = (0..positions * half).map(angle);
-    angles
-        .map(|angle| (angle.cos() as f32, angle.sin() as f32))
-        .unzip()
+    angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
 }

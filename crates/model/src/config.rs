@@ -177,10 +177,7 @@ impl Config {
             return fail("head_size", reason);
         }
         if !(self.rope_theta.is_finite() && self.rope_theta >= 1.0) {
-            return fail(
-                "rope_theta",
-                format!("{} is not a base ≥ 1", self.rope_theta),
-            );
+            return fail("rope_theta", format!("{} is not a base ≥ 1", self.rope_theta));
         }
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
             return fail("norm_epsilon", format!("{} is not ≥ 0", self.norm_epsilon));

@@ -50,15 +50,7 @@ pub enum Projection {
 
 impl Projection {
     /// All seven, in the order of their use.
-    pub const ALL: [Self; 7] = [
-        Self::Q,
-        Self::K,
-        Self::V,
-        Self::O,
-        Self::Gate,
-        Self::Up,
-        Self::Down,
-    ];
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
     /// The name inside `layers.{l}.`.
     pub fn name(self) -> &'static str {
@@ -165,11 +157,7 @@ pub struct Named {
 impl Named {
     /// `[rows, cols]` of a matrix, `[len]` of a gain.
     pub fn shape(&self) -> Vec<usize> {
-        if self.is_matrix {
-            vec![self.slot.rows, self.slot.cols]
-        } else {
-            vec![self.slot.cols]
-        }
+        if self.is_matrix { vec![self.slot.rows, self.slot.cols] } else { vec![self.slot.cols] }
     }
 }
 
@@ -193,22 +181,13 @@ impl Layout {
     pub fn new(config: &Config) -> Self {
         let mut plan = Planner::default();
         let embedding = plan.matrix("embedding".into(), config.vocabulary, config.hidden);
-        let blocks = (0..config.layers)
-            .map(|layer| plan.block(config, layer))
-            .collect();
+        let blocks = (0..config.layers).map(|layer| plan.block(config, layer)).collect();
         let final_norm = plan.vector("final_norm".into(), config.hidden);
         let head = match config.tied {
             true => embedding,
             false => plan.matrix("head".into(), config.vocabulary, config.hidden),
         };
-        Self {
-            embedding,
-            blocks,
-            final_norm,
-            head,
-            tensors: plan.tensors,
-            len: plan.len,
-        }
+        Self { embedding, blocks, final_norm, head, tensors: plan.tensors, len: plan.len }
     }
 
     /// Elements of the arena: the number of parameters.
@@ -235,17 +214,9 @@ struct Planner {
 
 impl Planner {
     fn add(&mut self, name: String, rows: usize, cols: usize, is_matrix: bool) -> Slot {
-        let slot = Slot {
-            start: self.len,
-            rows,
-            cols,
-        };
+        let slot = Slot { start: self.len, rows, cols };
         self.len += slot.len();
-        self.tensors.push(Named {
-            name,
-            slot,
-            is_matrix,
-        });
+        self.tensors.push(Named { name, slot, is_matrix });
         slot
     }
 

@@ -24,8 +24,5 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// The TOML text of a preset.
 pub fn text(name: &str) -> Option<&'static str> {
-    PRESETS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, text)| *text)
+    PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }

@@ -28,10 +28,7 @@ pub fn gamma(sum_of_magnitudes: f64, count: usize) -> f32 {
 
 /// γ of one latent tensor.
 pub fn weight_scale(latent: &[f32]) -> f32 {
-    let sum = latent
-        .chunks(ABSMEAN_BLOCK)
-        .map(arithmetic::sum_of_magnitudes)
-        .sum();
+    let sum = latent.chunks(ABSMEAN_BLOCK).map(arithmetic::sum_of_magnitudes).sum();
     gamma(sum, latent.len())
 }
 
@@ -80,10 +77,7 @@ mod tests {
     #[test]
     fn a_zero_token_and_a_zero_tensor_stay_zero() {
         let mut codes = [7i8; 4];
-        assert_eq!(
-            quantise_activations(&[0.0; 4], &mut codes),
-            ACTIVATION_MAX / EPSILON
-        );
+        assert_eq!(quantise_activations(&[0.0; 4], &mut codes), ACTIVATION_MAX / EPSILON);
         assert_eq!(codes, [0; 4]);
         assert_eq!(weight_scale(&[0.0; 8]), EPSILON);
         assert_eq!(weight_scale(&[]), EPSILON);
@@ -115,9 +109,7 @@ mod tests {
         )
         .unwrap();
         let weights = crate::Weights::random(&config, 1);
-        let latent = weights.layout.blocks[0]
-            .projection(crate::Projection::Gate)
-            .of(&weights.data);
+        let latent = weights.layout.blocks[0].projection(crate::Projection::Gate).of(&weights.data);
         let mut codes = vec![0; latent.len()];
         ternarise(latent, weight_scale(latent), &mut codes);
         let zeros = codes.iter().filter(|c| **c == 0).count() as f64 / codes.len() as f64;

@@ -6,23 +6,13 @@ use crate::{Activation, Config, LinearKind, Norm, Projection, RopeStyle, Weights
 /// Logits `(T, V)` of one sequence. `starts[i]` is the first position that position i may attend to
 /// (0 without a document mask); `lambda` is the share of quantisation, 1 for BitLinear as served.
 pub fn logits(weights: &Weights, tokens: &[u32], starts: &[u32], lambda: f32) -> Vec<f32> {
-    let Weights {
-        config,
-        layout,
-        data,
-    } = weights;
+    let Weights { config, layout, data } = weights;
     let hidden = config.hidden;
     let embedding = layout.embedding.of(data);
-    let mut stream: Vec<Vec<f32>> = tokens
-        .iter()
-        .map(|&id| embedding[id as usize * hidden..][..hidden].to_vec())
-        .collect();
+    let mut stream: Vec<Vec<f32>> =
+        tokens.iter().map(|&id| embedding[id as usize * hidden..][..hidden].to_vec()).collect();
     for layer in 0..config.layers {
-        let block = Block {
-            weights,
-            layer,
-            lambda,
-        };
+        let block = Block { weights, layer, lambda };
         block.attention(&mut stream, starts);
         block.feed_forward(&mut stream);
     }
@@ -52,18 +42,12 @@ impl Block<'_> {
             return x.to_vec();
         }
         let Weights { layout, data, .. } = self.weights;
-        let gain = layout.blocks[self.layer]
-            .gain(norm)
-            .map(|slot| slot.of(data));
+        let gain = layout.blocks[self.layer].gain(norm).map(|slot| slot.of(data));
         rms_norm(x, gain, self.config().norm_epsilon)
     }
 
     fn linear(&self, x: &[f32], projection: Projection) -> Vec<f32> {
-        let Weights {
-            layout,
-            data,
-            config,
-        } = self.weights;
+        let Weights { layout, data, config } = self.weights;
         let w = layout.blocks[self.layer].projection(projection).of(data);
         if config.linear == LinearKind::Dense || self.lambda == 0.0 {
             return w.chunks(x.len()).map(|row| dot(row, x)).collect();
@@ -75,19 +59,13 @@ impl Block<'_> {
         if self.lambda == 1.0 {
             let scale = quantize::quantise_activations(x, &mut q);
             let unit = quantize::unit(gamma, scale);
-            return codes
-                .chunks(x.len())
-                .map(|row| integer_dot(row, &q) as f32 * unit)
-                .collect();
+            return codes.chunks(x.len()).map(|row| integer_dot(row, &q) as f32 * unit).collect();
         }
         let mut x_blend = vec![0.0; x.len()];
         quantize::blend_activations(x, self.lambda, &mut q, &mut x_blend);
         let mut w_blend = vec![0.0; w.len()];
         quantize::blend_weights(w, &codes, gamma, self.lambda, &mut w_blend);
-        w_blend
-            .chunks(x.len())
-            .map(|row| dot(row, &x_blend))
-            .collect()
+        w_blend.chunks(x.len()).map(|row| dot(row, &x_blend)).collect()
     }
 
     fn attention(&self, stream: &mut [Vec<f32>], starts: &[u32]) {
@@ -108,18 +86,14 @@ impl Block<'_> {
                 let scores = visible
                     .clone()
                     .map(|at| {
-                        dot(query, slice_head(config, &keys[at], kv))
-                            / (config.head_size as f32).sqrt()
+                        dot(query, slice_head(config, &keys[at], kv)) / (config.head_size as f32).sqrt()
                     })
                     .collect();
                 let weights = softmax(scores);
                 let mut mixed = vec![0.0; config.head_size];
                 for (weight, at) in weights.iter().zip(visible.clone()) {
                     let value = slice_head(config, &values[at], kv);
-                    mixed
-                        .iter_mut()
-                        .zip(value)
-                        .for_each(|(sum, v)| *sum += weight * v);
+                    mixed.iter_mut().zip(value).for_each(|(sum, v)| *sum += weight * v);
                 }
                 out.extend(mixed);
             }
@@ -134,11 +108,7 @@ impl Block<'_> {
             let gate = self.linear(&h, Projection::Gate);
             let up = self.linear(&h, Projection::Up);
             let activation = self.config().activation;
-            let product: Vec<f32> = gate
-                .iter()
-                .zip(&up)
-                .map(|(g, u)| activate(activation, *g) * u)
-                .collect();
+            let product: Vec<f32> = gate.iter().zip(&up).map(|(g, u)| activate(activation, *g) * u).collect();
             let product = self.normalise(&product, Norm::FfnSub);
             add(x, &self.linear(&product, Projection::Down));
         }
@@ -197,11 +167,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn integer_dot(codes: &[i8], q: &[i8]) -> i32 {
-    codes
-        .iter()
-        .zip(q)
-        .map(|(t, q)| i32::from(*t) * i32::from(*q))
-        .sum()
+    codes.iter().zip(q).map(|(t, q)| i32::from(*t) * i32::from(*q)).sum()
 }
 
 fn add(x: &mut [f32], y: &[f32]) {

@@ -23,11 +23,7 @@ impl Weights {
     pub fn zeros(config: &Config) -> Self {
         let layout = Layout::new(config);
         let data = vec![0.0; layout.len()];
-        Self {
-            config: config.clone(),
-            layout,
-            data,
-        }
+        Self { config: config.clone(), layout, data }
     }
 
     /// Fresh weights: gains 1, matrices normal with deviation 0.02, the two matrices that write to the
@@ -42,11 +38,7 @@ impl Weights {
                 continue;
             }
             let writes_residual = tensor.name.ends_with(".o") || tensor.name.ends_with(".down");
-            let deviation = if writes_residual {
-                residual
-            } else {
-                INITIAL_DEVIATION
-            };
+            let deviation = if writes_residual { residual } else { INITIAL_DEVIATION };
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(index as u64);
             fill_normal(values, deviation, &mut rng);
@@ -89,12 +81,6 @@ mod tests {
         let mean = embedding.iter().sum::<f32>() / embedding.len() as f32;
         let square = embedding.iter().map(|w| w * w).sum::<f32>() / embedding.len() as f32;
         assert!(mean.abs() < 1e-3 && (square.sqrt() - 0.02).abs() < 1e-3);
-        assert!(
-            a.layout
-                .final_norm
-                .of(&a.data)
-                .iter()
-                .all(|gain| *gain == 1.0)
-        );
+        assert!(a.layout.final_norm.of(&a.data).iter().all(|gain| *gain == 1.0));
     }
 }

@@ -14,7 +14,13 @@ use std::path::Path;
 const MOMENTS: [&str; 2] = ["m.", "v."];
 
 /// Writes weights, both moments, the recorded codes and the state to a new folder `dir`, as a unit.
-pub fn save(dir: &Path, config: &str, tokenizer: &[u8], engine: &Cpu, state: &State) -> Result<(), TrainError> {
+pub fn save(
+    dir: &Path,
+    config: &str,
+    tokenizer: &[u8],
+    engine: &Cpu,
+    state: &State,
+) -> Result<(), TrainError> {
     let weights = &engine.network.weights;
     let mut optimizer = arena::tensors(&weights.layout, MOMENTS[0], &engine.optimizer.m);
     optimizer.extend(arena::tensors(&weights.layout, MOMENTS[1], &engine.optimizer.v));
@@ -46,7 +52,8 @@ pub fn restore(opened: &Opened, engine: &mut Cpu) -> Result<State, TrainError> {
             let name = name(layer, projection);
             let codes = file.bytes(&name)?;
             if codes.len() != shadow.recorded.len() {
-                let what = format!("tensor '{name}' has {} elements, not {}", codes.len(), shadow.recorded.len());
+                let what =
+                    format!("tensor '{name}' has {} elements, not {}", codes.len(), shadow.recorded.len());
                 return Err(FileError::damaged(file.path(), what, "use the previous checkpoint").into());
             }
             shadow.recorded.copy_from_slice(cast_slice(codes));
@@ -66,7 +73,11 @@ fn recorded(engine: &Cpu) -> Vec<Tensor<'_, i8>> {
     for (layer, shadows) in engine.network.shadows.iter().enumerate() {
         for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {
             let (rows, cols) = projection.shape(config);
-            tensors.push(Tensor { name: name(layer, projection), shape: vec![rows, cols], data: &shadow.recorded });
+            tensors.push(Tensor {
+                name: name(layer, projection),
+                shape: vec![rows, cols],
+                data: &shadow.recorded,
+            });
         }
     }
     tensors.retain(|tensor| !tensor.data.is_empty());

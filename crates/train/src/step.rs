@@ -88,7 +88,9 @@ impl Network {
         let pool = Pool::new(threads);
         let machine = Machine {
             row: PerWorker::new(pool.threads(), || vec![0.0; widest(config)]),
-            attention: PerWorker::new(pool.threads(), || attention::Scratch::new(dimensions.sequence, config.head_size)),
+            attention: PerWorker::new(pool.threads(), || {
+                attention::Scratch::new(dimensions.sequence, config.head_size)
+            }),
             pool,
             gemm: gemm::Workspace::default(),
             ternary: kernels::ternary::select(),
@@ -264,7 +266,13 @@ impl<'a> Block<'a> {
         let (query, kv) = (config.query_width(), config.kv_width());
 
         saved.input.copy_from_slice(stream);
-        norm::forward(machine, self.rms_norm(Norm::Attention), self.precision, stream, saved.norm(Norm::Attention));
+        norm::forward(
+            machine,
+            self.rms_norm(Norm::Attention),
+            self.precision,
+            stream,
+            saved.norm(Norm::Attention),
+        );
         let [input, ..] = &saved.inputs;
         linear::forward(machine, self.precision, self.weight(Projection::Q), input, saved.q);
         linear::forward(machine, self.precision, self.weight(Projection::K), input, saved.k);
@@ -286,14 +294,26 @@ impl<'a> Block<'a> {
         linear::forward(machine, self.precision, self.weight(Projection::Up), input, saved.up);
         gate::forward(&machine.pool, config.activation, saved.gate, saved.up, product, config.ffn);
 
-        norm::forward(machine, self.rms_norm(Norm::FfnSub), self.precision, product, saved.norm(Norm::FfnSub));
+        norm::forward(
+            machine,
+            self.rms_norm(Norm::FfnSub),
+            self.precision,
+            product,
+            saved.norm(Norm::FfnSub),
+        );
         let [.., input] = &saved.inputs;
         linear::forward(machine, self.precision, self.weight(Projection::Down), input, branch);
         add(&machine.pool, stream, branch, config.hidden);
     }
 
     /// `buffers.stream` holds the gradient of the block's result and becomes that of its input.
-    fn backward(&self, machine: &mut Machine, saved: &mut Saved, buffers: &mut Buffers, gradients: &mut [f32]) {
+    fn backward(
+        &self,
+        machine: &mut Machine,
+        saved: &mut Saved,
+        buffers: &mut Buffers,
+        gradients: &mut [f32],
+    ) {
         let mut pass = Backward { block: self, machine, gradients };
         self.backward_ffn(&mut pass, saved, buffers);
         self.backward_attention(&mut pass, saved, buffers);
@@ -353,7 +373,14 @@ struct Backward<'a, 'b> {
 
 impl Backward<'_, '_> {
     /// `dx` is written, or added to; the weight's gradient is added to.
-    fn linear(&mut self, projection: Projection, input: &norm::Input, dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn linear(
+        &mut self,
+        projection: Projection,
+        input: &norm::Input,
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+    ) {
         let slot = self.block.weights.layout.blocks[self.block.layer].projection(projection);
         let dw = slot.of_mut(self.gradients);
         let weight = self.block.weight(projection);

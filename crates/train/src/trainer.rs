@@ -147,7 +147,8 @@ impl Trainer {
             token_bytes: dataset.token_bytes().to_vec(),
             tokenizer: read(&dataset.tokenizer_path())?,
             probe: Probe::new(rows, train.sequence, config.model.vocabulary, train.seed),
-            metrics: metrics::Writer::open_at(&run.metrics(), 0)?,
+            // All lines stay for now: only a resume knows which are to be written again.
+            metrics: metrics::Writer::open_at(&run.metrics(), u64::MAX)?,
             events: events::Writer::open(&run.events())?,
             config_text: config.to_toml()?,
             state,

@@ -15,7 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["kernels", "formats", "text", "journal", "model", "checkpoint", "data", "train", "infer", "eval"],
     ),
     // floor 4
-    ("eval", &["infer", "text", "data"]),
+    ("eval", &["infer", "model", "text", "data"]),
     // floor 3: the engines never use each other
     ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal"]),
     ("infer", &["kernels", "model", "checkpoint", "text"]),

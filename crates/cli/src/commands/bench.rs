@@ -118,7 +118,11 @@ fn kernels(args: &Kernels) {
     }
     for row in rows {
         let name = row["kernel"].as_str().unwrap_or_default();
-        println!("{name:<24} {:<18} {:>7.1} GOP/s", row["shape"].to_string(), row["gop_per_s"].as_f64().unwrap_or(0.0));
+        println!(
+            "{name:<24} {:<18} {:>7.1} GOP/s",
+            row["shape"].to_string(),
+            row["gop_per_s"].as_f64().unwrap_or(0.0)
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! `trilobit data`: text files to token shards, and what is in them.
 
+mod batches;
+
 use anyhow::Result;
 use clap::Subcommand;
 use data::{Dataset, Manifest, Phase, PrepareOptions, Split, Summary};
@@ -23,6 +25,8 @@ enum Verb {
     Prepare(Prepare),
     /// Describe a prepared data set and verify it
     Stats(Stats),
+    /// Write the batches of a run as safetensors, to train another framework on the same tokens
+    Batches(batches::Args),
 }
 
 #[derive(clap::Args)]
@@ -71,6 +75,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Verb::Prepare(args) => prepare(args)?,
         Verb::Stats(args) => stats(&args)?,
+        Verb::Batches(args) => batches::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -47,7 +47,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if args.dry_run {
         return dry_run(&args);
     }
-    let Some(out) = &args.out else { bail!("--out RUN is missing: name the folder that the run is to write") };
+    let Some(out) = &args.out else {
+        bail!("--out RUN is missing: name the folder that the run is to write")
+    };
     let interrupt = Interrupt::install()?;
     let mut trainer = match args.resume {
         true => resume(&args, out)?,
@@ -131,8 +133,10 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         "d" => 86400.0,
         _ => return Err(format!("'{unit}' is no unit of time: write 90s, 60m or 8h")),
     };
-    let number: f64 = number.trim().parse().map_err(|_| format!("'{text}' is no time: write 90s, 60m or 8h"))?;
-    Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|_| format!("'{text}' is no length of time"))
+    let number: f64 =
+        number.trim().parse().map_err(|_| format!("'{text}' is no time: write 90s, 60m or 8h"))?;
+    Duration::try_from_secs_f64(number * seconds_per_unit)
+        .map_err(|_| format!("'{text}' is no length of time"))
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ unsafe fn run(packed: &[u8], q: &[i8], sums: &mut [i32; PANEL]) {
         let four = _mm256_set1_epi32(i32::from_le_bytes(four));
         for (j, narrow) in narrow.iter_mut().enumerate() {
             // SAFETY: step < ⌈q.len()/4⌉, so its 256 bytes are in `packed`.
-            let weights = unsafe { _mm256_loadu_si256(packed.as_ptr().add(step * STEP + j * LANES * DEPTH).cast()) };
+            let weights =
+                unsafe { _mm256_loadu_si256(packed.as_ptr().add(step * STEP + j * LANES * DEPTH).cast()) };
             *narrow = _mm256_add_epi16(*narrow, _mm256_maddubs_epi16(weights, four));
         }
     }

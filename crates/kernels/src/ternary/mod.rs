@@ -19,6 +19,7 @@ mod avx512vnni;
 mod scalar;
 
 use crate::isa::Isa;
+use crate::multiversion;
 use crate::pool::{Pool, Rows, SharedMut};
 use std::ops::Range;
 
@@ -116,15 +117,6 @@ impl Packed<'_> {
         &self.bytes[panel * panel_len(self.k)..][..panel_len(self.k)]
     }
 
-    /// The sums of `q (≤ ROWS, K)` with one panel, each row's 64 in `sums`.
-    fn sums(&self, kernel: &dyn TernaryKernel, panel: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let total: i32 = q[row * self.k..][..self.k].iter().map(|q| i32::from(*q)).sum();
-            sums.fill(-total);
-        }
-        kernel.panel(self.panel(panel), self.k, q, sums);
-    }
-
     fn columns(&self, panel: usize) -> Range<usize> {
         panel * PANEL..self.n.min((panel + 1) * PANEL)
     }
@@ -144,44 +136,76 @@ pub fn matmul_scaled(
 ) {
     let Packed { bytes, n, k } = weights;
     let m = scale.len();
-    assert!(bytes.len() == packed_len(n, k) && q.len() == m * k && out.len() == m * n, "sizes of ({m}, {n}, {k})");
+    assert!(
+        bytes.len() == packed_len(n, k) && q.len() == m * k && out.len() == m * n,
+        "sizes of ({m}, {n}, {k})"
+    );
     let panels = n.div_ceil(PANEL);
     if m > ROWS {
         return pool.for_rows(m, ROWS, Rows::new(out, n), |rows, out| {
+            let block = Block::new(weights, &q[rows.start * k..rows.end * k], &scale[rows]);
+            let target = SharedMut(out.as_mut_ptr());
             for panel in 0..panels {
-                let target = SharedMut(out.as_mut_ptr());
-                // SAFETY: the rows of this task are in `out`, which nobody else writes.
-                unsafe { write_block(kernel, weights, panel, rows.clone(), (q, scale), &target) };
+                // SAFETY: the rows of this task are `out`, which nobody else writes.
+                unsafe { block.write(kernel, panel, &target) };
             }
         });
     }
+    let block = Block::new(weights, q, scale);
     let target = SharedMut(out.as_mut_ptr());
     pool.run(panels, &|panel, _| {
         // SAFETY: `out` holds all rows, and each panel's columns belong to one task.
-        unsafe { write_block(kernel, weights, panel, 0..m, (q, scale), &target) };
+        unsafe { block.write(kernel, panel, &target) };
     });
 }
 
-/// Writes the block of `rows` and one panel's columns; `target` is the first of these rows, N wide.
-///
-/// # Safety
-/// Nobody else touches that block of `target`, which holds all of `rows`.
-unsafe fn write_block(
-    kernel: &dyn TernaryKernel,
-    weights: Packed,
-    panel: usize,
-    rows: Range<usize>,
-    (q, scale): (&[i8], &[f32]),
-    target: &SharedMut<f32>,
-) {
-    let mut sums = [[0; PANEL]; ROWS];
-    let sums = &mut sums[..rows.len()];
-    weights.sums(kernel, panel, &q[rows.start * weights.k..rows.end * weights.k], sums);
-    let columns = weights.columns(panel);
-    for (i, (row, sums)) in rows.zip(sums).enumerate() {
-        let from = i * weights.n + columns.start;
-        // SAFETY: the caller's promise: row i of the block, columns below N.
-        let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(from), columns.len()) };
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum as f32 * scale[row]);
+/// At most `ROWS` rows of activations that meet all panels.
+struct Block<'a> {
+    weights: Packed<'a>,
+    q: &'a [i8],
+    scale: &'a [f32],
+    /// `−Σ q` of each row, which its sums start from
+    starts: [i32; ROWS],
+}
+
+impl<'a> Block<'a> {
+    fn new(weights: Packed<'a>, q: &'a [i8], scale: &'a [f32]) -> Self {
+        let mut starts = [0; ROWS];
+        for (row, start) in starts[..scale.len()].iter_mut().enumerate() {
+            *start = -sum(&q[row * weights.k..][..weights.k]);
+        }
+        Self { weights, q, scale, starts }
+    }
+
+    /// Writes one panel's columns of these rows; `target` is the first row, N wide.
+    ///
+    /// # Safety
+    /// `target` holds all rows, and nobody else touches these columns of them.
+    unsafe fn write(&self, kernel: &dyn TernaryKernel, panel: usize, target: &SharedMut<f32>) {
+        let Packed { n, k, .. } = self.weights;
+        let mut sums = [[0; PANEL]; ROWS];
+        let sums = &mut sums[..self.scale.len()];
+        sums.iter_mut().zip(self.starts).for_each(|(sums, start)| sums.fill(start));
+        kernel.panel(self.weights.panel(panel), k, self.q, sums);
+        let columns = self.weights.columns(panel);
+        for (row, (sums, scale)) in sums.iter().zip(self.scale).enumerate() {
+            // SAFETY: the caller's promise; columns end below N.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(target.get().add(row * n + columns.start), columns.len())
+            };
+            rescale(&sums[..columns.len()], *scale, out);
+        }
+    }
+}
+
+multiversion! {
+    fn sum(q: &[i8]) -> i32 {
+        q.iter().map(|q| i32::from(*q)).sum()
+    }
+}
+
+multiversion! {
+    fn rescale(sums: &[i32], scale: f32, out: &mut [f32]) {
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum as f32 * scale);
     }
 }

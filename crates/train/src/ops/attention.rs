@@ -117,7 +117,10 @@ impl<'a> Block<'a> {
 }
 
 /// Blocks of queries that do not cross a sequence's border.
-fn query_blocks(rows: std::ops::Range<usize>, sequence: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn query_blocks(
+    rows: std::ops::Range<usize>,
+    sequence: usize,
+) -> impl Iterator<Item = std::ops::Range<usize>> {
     let mut next = rows.start;
     std::iter::from_fn(move || {
         let border = (next / sequence + 1) * sequence;
@@ -163,20 +166,34 @@ pub struct Saved<'a> {
 }
 
 /// Gradients of q, k and v, overwritten. One task a sequence.
-pub fn backward(machine: &mut Machine, shape: Shape, qkv: Qkv, saved: Saved, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
+pub fn backward(
+    machine: &mut Machine,
+    shape: Shape,
+    qkv: Qkv,
+    saved: Saved,
+    dq: &mut [f32],
+    dk: &mut [f32],
+    dv: &mut [f32],
+) {
     let (query, kv) = (shape.config.query_width(), shape.config.kv_width());
     let parts = (Rows::new(dq, query), Rows::new(dk, kv), Rows::new(dv, kv));
     let total = shape.starts.len();
-    machine.pool.for_rows_with(total, shape.sequence, &mut machine.attention, parts, |scratch, rows, (dq, dk, dv)| {
-        dk.fill(0.0);
-        dv.fill(0.0);
-        for head in 0..shape.config.heads {
-            for queries in query_blocks(rows.clone(), shape.sequence) {
-                let block = Block::new(shape, queries, head);
-                backward_block(scratch, &block, qkv, saved, rows.start, (dq, dk, dv));
+    machine.pool.for_rows_with(
+        total,
+        shape.sequence,
+        &mut machine.attention,
+        parts,
+        |scratch, rows, (dq, dk, dv)| {
+            dk.fill(0.0);
+            dv.fill(0.0);
+            for head in 0..shape.config.heads {
+                for queries in query_blocks(rows.clone(), shape.sequence) {
+                    let block = Block::new(shape, queries, head);
+                    backward_block(scratch, &block, qkv, saved, rows.start, (dq, dk, dv));
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Adds one head's part of one block of queries; the gradients begin at row `origin` of the batch.

@@ -18,7 +18,14 @@ pub fn forward(pool: &Pool, activation: Activation, gate: &[f32], up: &[f32], ou
 }
 
 /// Overwrites `gate` and `up` by their gradients, given `dout`; all `(T, F)`.
-pub fn backward(pool: &Pool, activation: Activation, dout: &[f32], gate: &mut [f32], up: &mut [f32], width: usize) {
+pub fn backward(
+    pool: &Pool,
+    activation: Activation,
+    dout: &[f32],
+    gate: &mut [f32],
+    up: &mut [f32],
+    width: usize,
+) {
     let gradient = match activation {
         Activation::Relu2 => gate::relu2_backward,
         Activation::Silu => gate::silu_backward,

@@ -51,31 +51,47 @@ pub fn forward(machine: &mut Machine, norm: RmsNorm, precision: Precision, x: &[
         Rows::new(out.codes, out.codes.len() / rows),
         Rows::new(out.floats, out.floats.len() / rows),
     );
-    machine.pool.for_rows_with(rows, ROWS, &mut machine.row, parts, |normed, rows, (factor, scale, codes, floats)| {
-        let normed = &mut normed[..width];
-        for (i, row) in rows.enumerate() {
-            let own = i * width..(i + 1) * width;
-            factor[i] = norm.row(&x[row * width..][..width], normed);
-            match precision {
-                Precision::Integer => scale[i] = quantize::quantise_activations(normed, &mut codes[own]),
-                Precision::Blend(lambda) => {
-                    quantize::blend_activations(normed, lambda, &mut codes[own.clone()], &mut floats[own]);
+    machine.pool.for_rows_with(
+        rows,
+        ROWS,
+        &mut machine.row,
+        parts,
+        |normed, rows, (factor, scale, codes, floats)| {
+            let normed = &mut normed[..width];
+            for (i, row) in rows.enumerate() {
+                let own = i * width..(i + 1) * width;
+                factor[i] = norm.row(&x[row * width..][..width], normed);
+                match precision {
+                    Precision::Integer => scale[i] = quantize::quantise_activations(normed, &mut codes[own]),
+                    Precision::Blend(lambda) => {
+                        quantize::blend_activations(
+                            normed,
+                            lambda,
+                            &mut codes[own.clone()],
+                            &mut floats[own],
+                        );
+                    }
+                    Precision::Full => floats[own].copy_from_slice(normed),
                 }
-                Precision::Full => floats[own].copy_from_slice(normed),
             }
-        }
-    });
+        },
+    );
 }
 
 /// Normalises `x (T, W)` into `out (T, W)` without quantisation; leaves the factors.
 pub fn forward_plain(machine: &Machine, norm: RmsNorm, x: &[f32], factor: &mut [f32], out: &mut [f32]) {
     let rows = factor.len();
     let width = x.len() / rows;
-    machine.pool.for_rows(rows, ROWS, (Rows::new(factor, 1), Rows::new(out, width)), |rows, (factor, out)| {
-        for (i, row) in rows.enumerate() {
-            factor[i] = norm.row(&x[row * width..][..width], &mut out[i * width..][..width]);
-        }
-    });
+    machine.pool.for_rows(
+        rows,
+        ROWS,
+        (Rows::new(factor, 1), Rows::new(out, width)),
+        |rows, (factor, out)| {
+            for (i, row) in rows.enumerate() {
+                factor[i] = norm.row(&x[row * width..][..width], &mut out[i * width..][..width]);
+            }
+        },
+    );
 }
 
 /// Gradients of either forward (quantisation passes them straight through): `dx += …`, `dgain += …`.
@@ -106,6 +122,8 @@ pub fn backward(
         }
     });
     if let Some(dgain) = dgain {
-        machine.partials[..blocks * width].chunks_exact(width).for_each(|part| kernels::softmax::add(dgain, part));
+        machine.partials[..blocks * width]
+            .chunks_exact(width)
+            .for_each(|part| kernels::softmax::add(dgain, part));
     }
 }

@@ -1,9 +1,10 @@
 //! `kill -9` and SIGTERM at random moments of training, until the run is done: the same weights and metrics as the
 //! run that nobody disturbed.
 
+use crate::{prepare, tiny, trilobit};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const STEPS: u64 = 60;
@@ -11,37 +12,10 @@ const KILLS: u32 = 20;
 /// A bound on the whole test, should training hang.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-fn trilobit(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trilobit"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command
-}
-
-fn succeed(args: &[&str]) {
-    let output = trilobit(args).output().unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn prepare(dir: &Path) -> String {
-    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let documents: Vec<String> = data::generated::corpus(3, 500).collect();
-    std::fs::write(path("corpus.txt"), documents.join("\n<|endoftext|>\n")).unwrap();
-    let (corpus, tokenizer, shards) = (path("corpus.txt"), path("tokenizer.json"), path("data"));
-    succeed(&["tokenizer", "train", "--input", &corpus, "--vocab-size", "300", "--out", &tokenizer]);
-    succeed(&["data", "prepare", "--tokenizer", &tokenizer, "--input", &corpus, "--out", &shards, "--valid-share", "0.05"]);
-    shards
-}
-
-fn begin(shards: &str, run: &str) -> Child {
-    let steps = format!("train.steps={STEPS}");
-    let sets = [
-        "model.hidden=64", "model.layers=2", "model.heads=2", "model.kv_heads=1", "model.head_size=32",
-        "model.ffn=96", "model.vocabulary=300", "model.context=64", "train.batch=4", "train.sequence=64", &steps,
-        "train.record_every=7", "train.checkpoint_every=4", "train.keep_last=2", "train.validate_batches=1",
-    ];
-    let mut args = vec!["train", "--preset", "tiny", "--data", shards, "--out", run];
-    sets.iter().for_each(|set| args.extend(["--set", set]));
-    trilobit(&args).spawn().unwrap()
+fn begin(data: &str, run: &str) -> Child {
+    let mut args = tiny(STEPS);
+    args.extend(["--data", data, "--out", run].map(str::to_owned));
+    trilobit(&args.iter().map(String::as_str).collect::<Vec<_>>()).spawn().unwrap()
 }
 
 /// Every line without what depends on the clock.
@@ -82,9 +56,9 @@ fn disturb(mut child: Child, time: Duration, kindly: bool) -> bool {
 #[test]
 fn a_run_killed_at_twenty_random_moments_ends_like_the_undisturbed_one() {
     let dir = tempfile::tempdir().unwrap();
-    let shards = prepare(dir.path());
+    prepare(dir.path());
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let (whole, parts) = (path("whole"), path("parts"));
+    let (shards, whole, parts) = (path("data"), path("whole"), path("parts"));
     let begun = Instant::now();
     assert!(begin(&shards, &whole).wait().unwrap().success());
     let alone = begun.elapsed();
