@@ -1,9 +1,11 @@
-//! For tests only: the golden-file loader, tolerances, shared data, temporary folders. Everything here panics on
+//! For tests only: the golden-file loader, tolerances, shared data, a tiny data set, temporary folders. Everything here panics on
 //! failure, with a sentence, because a failed test is what is wanted then.
 #![forbid(unsafe_code)]
 
+use data::PrepareOptions;
 use formats::safetensors::File;
 use std::path::{Path, PathBuf};
+use text::bpe::{self, TrainOptions};
 
 /// The golden file `name` (a path inside `tests/golden` at the root of the workspace, with its extension).
 ///
@@ -52,6 +54,29 @@ pub fn shared_data() -> Option<PathBuf> {
     let named = std::env::var_os("TRILOBIT_DATA").map(PathBuf::from);
     let path = named.unwrap_or_else(|| root().join("../shared/data"));
     path.is_dir().then_some(path)
+}
+
+/// Prepares `documents` documents of the built-in corpus, with a tokenizer of `vocabulary` tokens of its own, in
+/// `dir/data`; leaves `dir/corpus.txt` and `dir/tokenizer.json` beside it.
+///
+/// # Panics
+/// When any of it fails.
+pub fn dataset(dir: &Path, documents: usize, vocabulary: usize) -> PathBuf {
+    let [corpus, tokenizer, out] = ["corpus.txt", "tokenizer.json", "data"].map(|name| dir.join(name));
+    let documents: Vec<String> = data::generated::corpus(3, documents).collect();
+    std::fs::write(&corpus, documents.join("\n<|endoftext|>\n")).expect("the corpus is written");
+    let options = TrainOptions { vocabulary, ..TrainOptions::default() };
+    let json = bpe::train(documents.into_iter(), &options).expect("the tokenizer is trained");
+    std::fs::write(&tokenizer, json).expect("the tokenizer is written");
+    let options = PrepareOptions {
+        inputs: vec![corpus],
+        valid_share: 0.05,
+        tokenizer,
+        out: out.clone(),
+        ..PrepareOptions::default()
+    };
+    data::prepare(&options, &()).expect("the data set is prepared");
+    out
 }
 
 /// Says that a test did not run and why, for example `1 test needs shared/data`.

@@ -1,18 +1,32 @@
 //! The whole way on a small corpus, each step's JSON as the command-line contract says.
 
-use crate::{json, prepare, succeed, text, tiny};
+use crate::{json, succeed, text, tiny};
 
 #[test]
 fn from_text_to_text() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    prepare(dir.path());
+    testkit::dataset(dir.path(), 500, 300);
     let (tokenizer, data, run) = (path("tokenizer.json"), path("data"), path("run"));
     let (tokenizer, data, run) = (text(&tokenizer), text(&data), text(&run));
 
+    let (corpus, again, shards) = (path("corpus.txt"), path("again.json"), path("shards"));
+    let (corpus, again, shards) = (text(&corpus), text(&again), text(&shards));
+    succeed(&["tokenizer", "train", "--input", corpus, "--vocab-size", "300", "--out", again]);
+    assert_eq!(
+        std::fs::read(again).unwrap(),
+        std::fs::read(tokenizer).unwrap(),
+        "the same text, the same tokenizer"
+    );
+    let prepare = ["--tokenizer", again, "--input", corpus, "--out", shards, "--valid-share", "0.05"];
+    succeed(&[&["data", "prepare"], &prepare[..]].concat());
+    assert_eq!(
+        json(&["data", "stats", shards])["fingerprint"],
+        json(&["data", "stats", data])["fingerprint"]
+    );
+
     let ids = json(&["tokenizer", "encode", "--tokenizer", tokenizer, "--text", "Once upon"]);
     assert!(!ids["ids"].as_array().unwrap().is_empty());
-    assert!(json(&["data", "stats", data])["fingerprint"].is_string());
 
     let mut train = tiny(16);
     train.extend(["--data", data, "--out", run].map(str::to_owned));
@@ -30,8 +44,7 @@ fn from_text_to_text() {
     let inspected = json(&["checkpoint", "inspect", run]);
     assert_eq!(inspected["step"], 16);
     succeed(&["checkpoint", "verify", run]);
-    let corpus = path("corpus.txt");
-    let score = json(&["eval", "perplexity", run, "--text", text(&corpus)]);
+    let score = json(&["eval", "perplexity", run, "--text", corpus]);
     let nll = score["nll_per_token"].as_f64().unwrap();
     assert!((score["perplexity"].as_f64().unwrap() / nll.exp() - 1.0).abs() < 1e-9);
     assert!(score["bits_per_byte"].as_f64().unwrap() > 0.0 && score["tokens"].as_u64().unwrap() > 1000);

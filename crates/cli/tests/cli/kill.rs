@@ -1,7 +1,7 @@
 //! `kill -9` and SIGTERM at random moments of training, until the run is done: the same weights and metrics as the
 //! run that nobody disturbed.
 
-use crate::{prepare, tiny, trilobit};
+use crate::{tiny, trilobit};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -56,7 +56,7 @@ fn disturb(mut child: Child, time: Duration, kindly: bool) -> bool {
 #[test]
 fn a_run_killed_at_twenty_random_moments_ends_like_the_undisturbed_one() {
     let dir = tempfile::tempdir().unwrap();
-    prepare(dir.path());
+    testkit::dataset(dir.path(), 500, 300);
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (shards, whole, parts) = (path("data"), path("whole"), path("parts"));
     let begun = Instant::now();

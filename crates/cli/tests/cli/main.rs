@@ -43,17 +43,6 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Prepares a small data set of the built-in corpus in `dir/data`, with `dir/tokenizer.json` and `dir/corpus.txt`.
-fn prepare(dir: &Path) {
-    let [corpus, tokenizer, data] = ["corpus.txt", "tokenizer.json", "data"].map(|name| dir.join(name));
-    let documents: Vec<String> = data::generated::corpus(3, 500).collect();
-    std::fs::write(&corpus, documents.join("\n<|endoftext|>\n")).unwrap();
-    let (corpus, tokenizer, data) = (text(&corpus), text(&tokenizer), text(&data));
-    succeed(&["tokenizer", "train", "--input", corpus, "--vocab-size", "300", "--out", tokenizer]);
-    let arguments = ["--tokenizer", tokenizer, "--input", corpus, "--out", data, "--valid-share", "0.05"];
-    succeed(&[&["data", "prepare"], &arguments[..]].concat());
-}
-
 /// `--set` arguments of a network of 64 × 2 layers that trains in seconds, for `train.steps` steps.
 fn tiny(steps: u64) -> Vec<String> {
     let sets = [

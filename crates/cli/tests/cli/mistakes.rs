@@ -1,6 +1,6 @@
 //! What users get wrong: exit code 2, a sentence with file, cause and remedy, and nothing lost.
 
-use crate::{fail, prepare, text, tiny};
+use crate::{fail, text, tiny};
 use std::path::Path;
 
 fn train(data: &Path, run: &Path, sets: &[&str]) -> Vec<String> {
@@ -42,7 +42,7 @@ fn configurations() {
 fn files() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    prepare(dir.path());
+    testkit::dataset(dir.path(), 500, 300);
     let tokenizer = path("tokenizer.json");
     let prepare = |input: &Path, out: &str| {
         let out = path(out);
@@ -85,7 +85,7 @@ fn a_full_disk_loses_nothing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    prepare(dir.path());
+    testkit::dataset(dir.path(), 500, 300);
     let corpus = dir.path().join("corpus.txt");
     let sentence =
         fail(&["tokenizer", "train", "--input", text(&corpus), "--vocab-size", "300", "--out", text(full)]);

@@ -1,28 +1,12 @@
-//! A tiny data set and a tiny run, for the tests of the trainer.
+//! A tiny run on a tiny data set, for the tests of the trainer.
 
-use data::{PrepareOptions, generated};
 use std::path::Path;
-use text::bpe::{self, TrainOptions};
 use train::RunConfig;
 use train::config::SourceConfig;
 
-/// Prepares the built-in corpus in `dir/data` and returns the configuration of a run on it.
+/// Prepares a data set in `dir` and returns the configuration of a run on it, with these `--set`s over it.
 pub fn tiny_run(dir: &Path, sets: &[&str]) -> RunConfig {
-    let documents: Vec<String> = generated::corpus(1, 400).collect();
-    let options = TrainOptions { vocabulary: 300, ..TrainOptions::default() };
-    let tokenizer = dir.join("tokenizer.json");
-    std::fs::write(&tokenizer, bpe::train(documents.iter().cloned(), &options).unwrap()).unwrap();
-    let corpus = dir.join("corpus.txt");
-    std::fs::write(&corpus, documents.join("\n<|endoftext|>\n")).unwrap();
-    let data = dir.join("data");
-    let prepare = PrepareOptions {
-        inputs: vec![corpus],
-        valid_share: 0.05,
-        tokenizer,
-        out: data.clone(),
-        ..PrepareOptions::default()
-    };
-    data::prepare(&prepare, &()).unwrap();
+    let data = testkit::dataset(dir, 400, 300);
     let mut all: Vec<String> = [
         "model.hidden=32",
         "model.layers=2",
