@@ -8,7 +8,7 @@ use crate::multiversion;
 /// Method: `x = n·ln 2 + r`, polynomial of degree 6 in r (Cephes `expf`), exponent bits from n.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.3, 88.3);
     let n = (x * std::f32::consts::LOG2_E).round_ties_even();
@@ -18,7 +18,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 0.5;
     let power = p * r * r + r + 1.0;
     power * f32::from_bits(((n as i32 + 127) << 23) as u32)
 }

@@ -79,21 +79,36 @@ impl Trainer {
         let lock = Lock::acquire(out)?;
         let weights = Weights::random(&config.model, config.train.seed);
         let mut trainer = Self::assemble(config, run, lock, weights)?;
-        formats::atomic::write_bytes(&trainer.run.tokenizer(), &trainer.tokenizer)?;
-        trainer.write_facts()?;
-        formats::atomic::write_bytes(&trainer.run.config(), trainer.config_text.as_bytes())?;
-        let parameters = trainer.config.model.parameters();
-        let steps = trainer.config.train.steps;
-        trainer.note(Kind::Start, format!("{parameters} parameters, {steps} steps"), &mut ())?;
+        trainer.begin()?;
         Ok(trainer)
     }
 
-    /// Goes on with the run in `out` from its newest sound checkpoint; its configuration is the run's own.
+    /// Writes what a run folder holds before the first step. The configuration comes first: with it alone a run
+    /// that was killed here can be resumed.
+    fn begin(&mut self) -> Result<(), TrainError> {
+        formats::atomic::write_bytes(&self.run.config(), self.config_text.as_bytes())?;
+        formats::atomic::write_bytes(&self.run.tokenizer(), &self.tokenizer)?;
+        self.write_facts()?;
+        let (parameters, steps) = (self.config.model.parameters(), self.config.train.steps);
+        self.note(Kind::Start, format!("{parameters} parameters, {steps} steps"), &mut ())
+    }
+
+    /// Goes on with the run in `out` from its newest sound checkpoint, or from the beginning where it has none yet;
+    /// its configuration is the run's own.
     pub fn resume(out: &Path) -> Result<Self, TrainError> {
         let run = Run::open(out)?;
         let lock = Lock::acquire(out)?;
         let config = RunConfig::resolve(None, Some(&run.config()), &[])?;
-        let found = checkpoint::locate(out)?;
+        let found = match checkpoint::locate(out) {
+            Err(error) if error.kind == formats::Kind::Missing => {
+                let weights = Weights::random(&config.model, config.train.seed);
+                let mut trainer = Self::assemble(config, run, lock, weights)?;
+                trainer.metrics = metrics::Writer::open_at(&trainer.run.metrics(), 0)?;
+                trainer.begin()?;
+                return Ok(trainer);
+            }
+            found => found?,
+        };
         let opened = found.checkpoint;
         let weights = opened.load_weights()?;
         if weights.config != config.model {

@@ -84,6 +84,17 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn a_run_killed_before_its_first_checkpoint_begins_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, run) = (tiny_run(dir.path(), &[]), dir.path().join("run"));
+    drop(Trainer::create(config, &run).unwrap());
+    std::fs::remove_file(run.join("tokenizer.json")).unwrap();
+    let mut trainer = Trainer::resume(&run).unwrap();
+    assert_eq!((trainer.state().step, finish(&mut trainer)), (0, Outcome::Finished));
+    assert!(run.join("tokenizer.json").exists());
+}
+
+#[test]
 fn a_deadline_ends_with_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::create(tiny_run(dir.path(), &[]), &dir.path().join("run")).unwrap();

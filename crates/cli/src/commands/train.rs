@@ -3,6 +3,7 @@
 use crate::interrupt::Interrupt;
 use crate::watch::Watch;
 use anyhow::{Result, bail};
+use journal::Run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,7 +52,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--out RUN is missing: name the folder that the run is to write")
     };
     let interrupt = Interrupt::install()?;
-    let mut trainer = match args.resume {
+    // A run that was killed before it wrote anything has nothing to go on from, but says how it is to begin.
+    let is_begun = Run::is_run(out) || (args.preset.is_none() && args.config.is_none());
+    let mut trainer = match args.resume && is_begun {
         true => resume(&args, out)?,
         false => Trainer::create(config(&args)?, out)?,
     };
