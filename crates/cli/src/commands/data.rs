@@ -202,7 +202,7 @@ impl data::Progress for Bar {
         let before = self.documents.fetch_add(documents, Ordering::Relaxed);
         if let Some(bar) = &*self.bar.lock().expect("no panic while drawing") {
             bar.inc(bytes);
-            if before % MESSAGE_EVERY == 0 {
+            if before.is_multiple_of(MESSAGE_EVERY) {
                 bar.set_message(format!("{} documents", before + documents));
             }
         }
