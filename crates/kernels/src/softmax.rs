@@ -2,6 +2,7 @@
 
 use crate::lanes;
 use crate::multiversion;
+use crate::quantize::ROUNDER;
 
 /// `e^x` to about 2 units in the last place, without a table or a branch, so that loops over it vectorise.
 /// Below −87.3 it is the smallest normal number's neighbourhood, above 88.3 it saturates.
@@ -10,8 +11,11 @@ use crate::multiversion;
 pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
+    // The exponent of 1.0, at its place in the bits.
+    const ONE: u32 = 127 << 23;
     let x = x.clamp(-87.3, 88.3);
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let shifted = x * std::f32::consts::LOG2_E + ROUNDER;
+    let n = shifted - ROUNDER;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
     let mut p = 1.987_569_1e-4;
     p = p * r + 1.398_199_9e-3;
@@ -20,7 +24,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 0.5;
     let power = p * r * r + r + 1.0;
-    power * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    power * f32::from_bits((shifted.to_bits() << 23).wrapping_add(ONE))
 }
 
 multiversion! {
