@@ -195,7 +195,7 @@ class Trainer:
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32",
+    parser.add_argument("--dtype", choices=["fp32", "bf16", "fp64"], default="fp32",
                         help="bf16 is autocast: float32 weights and optimiser")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--compile", action="store_true", help="torch.compile the model and the loss")
@@ -232,7 +232,8 @@ def main() -> None:
     steps = min(steps, args.steps or steps)
     lr, decay, lam = (per_step(run[key], steps) for key in ("lr", "weight_decay", "lambda"))
     quantised = all(value == 1 for value in lam)
-    trainer = Trainer(load_model(run["model"], args.initial, sequence), run, args.dtype, args.compile)
+    model = load_model(run["model"], args.initial, sequence)
+    trainer = Trainer(model.double() if args.dtype == "fp64" else model, run, args.dtype, args.compile)
 
     seconds = []
     for s in range(steps):

@@ -7,8 +7,10 @@ pub mod layout;
 pub mod presets;
 pub mod quantize;
 pub mod reference;
+pub mod source;
 pub mod weights;
 
 pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeStyle};
 pub use layout::{Layout, Norm, Projection, Slot};
+pub use source::{Encoding, Source};
 pub use weights::Weights;
