@@ -5,11 +5,13 @@
 //! registers: 1 row × 8 columns of 16-bit sums; the 32-bit sums are in memory (L1)
 //! ```
 
+use super::two_bit::{GROUP, GROUP_BYTES, TILE, TILES, tile_len};
 use super::{DEPTH, PANEL, STEP, TernaryKernel};
 use crate::isa::Isa;
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi16, _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+    __m256i, _mm_cvtsi32_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_srl_epi16, _mm256_storeu_si256,
 };
 
 /// Sums of one register of 32 bits.
@@ -17,6 +19,8 @@ const LANES: usize = 8;
 const REGISTERS: usize = PANEL / LANES;
 /// Steps after which the 16-bit sums are widened: 512·63 < 2^15.
 const STEPS: usize = 63;
+/// Groups of four steps after which they are widened.
+const GROUPS: usize = STEPS / 4;
 
 /// The AVX2 kernel.
 pub struct Avx2;
@@ -41,6 +45,46 @@ impl TernaryKernel for Avx2 {
             }
         }
     }
+
+    fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        assert!(self.isa().is_supported(), "this machine lacks AVX2");
+        assert!(packed.len() == TILES * tile_len(k) && q.len() == sums.len() * k);
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for (run, q) in q[row * k..][..k].chunks(GROUPS * GROUP).enumerate() {
+                let from = run * GROUPS * GROUP_BYTES;
+                // SAFETY: AVX2 is there; every tile holds a group of weights for each sixteen of q.
+                unsafe { run_two_bit(&packed[from..], tile_len(k), q, sums) };
+            }
+        }
+    }
+}
+
+/// Adds at most `GROUPS` groups of one row.
+///
+/// # Safety
+/// AVX2 is there; `packed` holds ⌈q.len()/16⌉ groups at each of four distances of `tile_len`.
+#[target_feature(enable = "avx2")]
+unsafe fn run_two_bit(packed: &[u8], tile_len: usize, q: &[i8], sums: &mut [i32; PANEL]) {
+    let mut narrow = [_mm256_setzero_si256(); REGISTERS];
+    let low = _mm256_set1_epi8(3);
+    for (group, q) in q.chunks(GROUP).enumerate() {
+        let mut padded = [0i8; GROUP];
+        padded[..q.len()].copy_from_slice(q);
+        for (s, four) in padded.chunks_exact(DEPTH).enumerate() {
+            let four = _mm256_set1_epi32(i32::from_le_bytes(std::array::from_fn(|i| four[i] as u8)));
+            let shift = _mm_cvtsi32_si128(2 * s as i32);
+            for (j, narrow) in narrow.iter_mut().enumerate() {
+                let (tile, half) = (j * LANES / TILE, j * LANES % TILE);
+                let at = tile * tile_len + group * GROUP_BYTES + half * DEPTH;
+                // SAFETY: the group lies inside its tile, and its half is 32 bytes.
+                let four_codes = unsafe { _mm256_loadu_si256(packed.as_ptr().add(at).cast()) };
+                let weights = _mm256_and_si256(_mm256_srl_epi16(four_codes, shift), low);
+                *narrow = _mm256_add_epi16(*narrow, _mm256_maddubs_epi16(weights, four));
+            }
+        }
+    }
+    // SAFETY: AVX2 is there.
+    unsafe { widen(&narrow, sums) };
 }
 
 /// Adds at most `STEPS` steps of one row.
@@ -61,6 +105,16 @@ unsafe fn run(packed: &[u8], q: &[i8], sums: &mut [i32; PANEL]) {
             *narrow = _mm256_add_epi16(*narrow, _mm256_maddubs_epi16(weights, four));
         }
     }
+    // SAFETY: AVX2 is there.
+    unsafe { widen(&narrow, sums) };
+}
+
+/// Adds pairs of 16-bit sums to the 32-bit sums of their columns.
+///
+/// # Safety
+/// AVX2 is there.
+#[target_feature(enable = "avx2")]
+unsafe fn widen(narrow: &[__m256i; REGISTERS], sums: &mut [i32; PANEL]) {
     let ones = _mm256_set1_epi16(1);
     for (j, narrow) in narrow.iter().enumerate() {
         let at = sums[j * LANES..][..LANES].as_mut_ptr().cast::<__m256i>();

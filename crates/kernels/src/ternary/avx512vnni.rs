@@ -4,16 +4,21 @@
 //! registers: 6 rows × 4 columns of 16 sums = 24, 4 of weights, 1 of a row's four activations, broadcast
 //! ```
 
+use super::two_bit::{GROUP, GROUP_BYTES, TILES, tile_len};
 use super::{DEPTH, PANEL, STEP, TernaryKernel};
 use crate::isa::Isa;
 use std::arch::x86_64::{
-    __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_storeu_si512,
+    __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32,
+    _mm512_loadu_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_srai_epi32,
+    _mm512_srli_epi32, _mm512_storeu_si512,
 };
 
 /// Sums of one register.
 const LANES: usize = 16;
 const REGISTERS: usize = PANEL / LANES;
 const ROWS: usize = 6;
+/// Bytes ahead in each tile that are asked for: about the time memory takes at the speed that it delivers.
+const AHEAD: usize = 1024;
 
 /// The AVX-512 VNNI kernel.
 pub struct Avx512Vnni;
@@ -45,6 +50,130 @@ impl TernaryKernel for Avx512Vnni {
             }
         }
     }
+
+    fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
+        assert!(packed.len() == TILES * tile_len(k) && q.len() == sums.len() * k);
+        for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
+            let q = &q[block * ROWS * k..][..sums.len() * k];
+            // SAFETY: the instructions are there; lengths as asserted above.
+            unsafe {
+                match sums.len() {
+                    1 => row_two_bit(packed, k, q, &mut sums[0]),
+                    2 => rows_two_bit::<2>(packed, k, q, sums),
+                    3 => rows_two_bit::<3>(packed, k, q, sums),
+                    4 => rows_two_bit::<4>(packed, k, q, sums),
+                    5 => rows_two_bit::<5>(packed, k, q, sums),
+                    _ => rows_two_bit::<6>(packed, k, q, sums),
+                }
+            }
+        }
+    }
+}
+
+/// One row: the four codes of a byte are masked where they lie, and summed apart as 1, 4, 16 and 64 times their value.
+/// A sum has k/4 products of at most 128·128: 2^31 holds them for k < 2^19.
+///
+/// # Safety
+/// AVX-512 VNNI is there; `packed` is four tiles of ⌈k/16⌉ groups, `q` one row of k.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn row_two_bit(packed: &[u8], k: usize, q: &[i8], sums: &mut [i32; PANEL]) {
+    let tile_len = tile_len(k);
+    let mask = [3u8, 0x0c, 0x30, 0xc0].map(|mask| _mm512_set1_epi8(mask as i8));
+    let mut totals = [[_mm512_setzero_si512(); 4]; TILES];
+    let mut group = |group: usize, q: *const i8| {
+        // SAFETY: sixteen of q, and the group of every tile, are there by the caller's promise.
+        unsafe {
+            let fours: [__m512i; 4] =
+                std::array::from_fn(|s| _mm512_set1_epi32(q.add(s * DEPTH).cast::<i32>().read_unaligned()));
+            for (tile, totals) in totals.iter_mut().enumerate() {
+                let at = packed.as_ptr().add(tile * tile_len + group * GROUP_BYTES);
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                let codes = _mm512_loadu_si512(at.cast());
+                for (s, total) in totals.iter_mut().enumerate() {
+                    *total = _mm512_dpbusd_epi32(*total, _mm512_and_si512(codes, mask[s]), fours[s]);
+                }
+            }
+        }
+    };
+    for at in 0..k / GROUP {
+        group(at, q[at * GROUP..].as_ptr());
+    }
+    if !k.is_multiple_of(GROUP) {
+        group(k / GROUP, tail(q).as_ptr());
+    }
+    for (totals, sums) in totals.iter().zip(sums.chunks_exact_mut(LANES)) {
+        let low = _mm512_add_epi32(totals[0], _mm512_srai_epi32::<2>(totals[1]));
+        let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(totals[2]), _mm512_srai_epi32::<6>(totals[3]));
+        // SAFETY: sixteen sums.
+        unsafe {
+            let old = _mm512_loadu_si512(sums.as_ptr().cast());
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_add_epi32(old, _mm512_add_epi32(low, high)));
+        }
+    }
+}
+
+/// Up to six rows: the codes are shifted to the bottom of their bytes once, and meet all rows.
+///
+/// # Safety
+/// AVX-512 VNNI is there; `packed` is four tiles of ⌈k/16⌉ groups, `q` R rows of k, `sums` R rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn rows_two_bit<const R: usize>(packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+    let tile_len = tile_len(k);
+    let low = _mm512_set1_epi8(3);
+    let mut totals = [[_mm512_setzero_si512(); TILES]; R];
+    let mut group = |group: usize, q: [*const i8; R]| {
+        // SAFETY: sixteen of each row of q, and the group of every tile, are there by the caller's promise.
+        unsafe {
+            let codes: [__m512i; TILES] = std::array::from_fn(|tile| {
+                let at = packed.as_ptr().add(tile * tile_len + group * GROUP_BYTES);
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                _mm512_loadu_si512(at.cast())
+            });
+            for s in 0..4 {
+                let weights = codes.map(|codes| _mm512_and_si512(lower(codes, s), low));
+                for (totals, q) in totals.iter_mut().zip(q) {
+                    accumulate(totals, &weights, q.add(s * DEPTH).cast::<i32>().read_unaligned());
+                }
+            }
+        }
+    };
+    for at in 0..k / GROUP {
+        group(at, std::array::from_fn(|row| q[row * k + at * GROUP..].as_ptr()));
+    }
+    if !k.is_multiple_of(GROUP) {
+        let tails: [[i8; GROUP]; R] = std::array::from_fn(|row| tail(&q[row * k..][..k]));
+        group(k / GROUP, std::array::from_fn(|row| tails[row].as_ptr()));
+    }
+    for (totals, sums) in totals.iter().zip(sums) {
+        for (total, sums) in totals.iter().zip(sums.chunks_exact_mut(LANES)) {
+            // SAFETY: sixteen sums.
+            unsafe {
+                let old = _mm512_loadu_si512(sums.as_ptr().cast());
+                _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_add_epi32(old, *total));
+            }
+        }
+    }
+}
+
+/// Moves the codes of step `s` to the bottom of their bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn lower(codes: __m512i, s: usize) -> __m512i {
+    match s {
+        0 => codes,
+        1 => _mm512_srli_epi32::<2>(codes),
+        2 => _mm512_srli_epi32::<4>(codes),
+        _ => _mm512_srli_epi32::<6>(codes),
+    }
+}
+
+/// What is left of a row behind its last whole group, with zeros behind.
+fn tail(q: &[i8]) -> [i8; GROUP] {
+    let rest = &q[q.len() / GROUP * GROUP..];
+    let mut padded = [0; GROUP];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
 }
 
 /// # Safety

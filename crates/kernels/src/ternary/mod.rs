@@ -11,12 +11,17 @@
 //! ```
 //!
 //! Columns beyond N and k beyond K are padded with the code 0.
+//!
+//! Training packs its weights anew at every step and uses this layout at once; what serves a model keeps them at two bits
+//! ([`two_bit`]) and multiplies whole projections ([`project`]).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+pub mod project;
 mod scalar;
+pub mod two_bit;
 
 use crate::isa::Isa;
 use crate::multiversion;
@@ -46,6 +51,12 @@ pub trait TernaryKernel: Sync {
     /// # Panics
     /// If a slice is too short or this machine lacks the instructions.
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
+
+    /// [`TernaryKernel::panel`] from a panel of [`two_bit`] weights: for few rows, where reading the weights is the work.
+    ///
+    /// # Panics
+    /// As [`TernaryKernel::panel`].
+    fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
 }
 
 /// All kernels, the plainest first.

@@ -1,0 +1,121 @@
+//! Ternary weights at two bits each, for weights that are packed once and read many times.
+//!
+//! A tile is 16 output columns deep in k; four tiles stand side by side as a panel of 64 columns. 64 bytes of a tile hold
+//! 16 columns × 16 k: byte `4·column + i` has the codes + 1 of `k = 4s + i` at its bits `2s`, s in 0..4, so that one mask
+//! gives 64 bytes in the order that `vpdpbusd` (four k of 16 columns) and the B tile of `tdpbusd` want them:
+//!
+//! ```text
+//! tile: k 0..16 (64 bytes)           k 16..32 …
+//! column 0      │ column 1 │ …
+//! i=0 i=1 i=2 i=3                    each byte: k = 12+i │ 8+i │ 4+i │ i, two bits each, the highest first
+//! ```
+//!
+//! Each tile lies whole behind the other, so that a panel is four streams: memory delivers those faster than one.
+
+use super::{DEPTH, PANEL, STEP};
+use crate::pool::{Pool, Rows};
+use std::ops::Range;
+
+/// Output columns of a tile: one register of 32-bit sums.
+pub(super) const TILE: usize = 16;
+/// Tiles of a panel.
+pub(super) const TILES: usize = PANEL / TILE;
+/// k of one group: four steps of `DEPTH`.
+pub(super) const GROUP: usize = 4 * DEPTH;
+/// Bytes of one group of a tile.
+pub(super) const GROUP_BYTES: usize = TILE * DEPTH;
+
+/// Bytes of weights `(n, k)` at two bits.
+pub fn packed_len(n: usize, k: usize) -> usize {
+    n.div_ceil(PANEL) * panel_len(k)
+}
+
+/// Bytes of one panel.
+pub(super) fn panel_len(k: usize) -> usize {
+    TILES * tile_len(k)
+}
+
+/// Bytes of one tile.
+pub(super) fn tile_len(k: usize) -> usize {
+    k.div_ceil(GROUP) * GROUP_BYTES
+}
+
+/// Packs codes `(n, k)`, each −1, 0 or 1.
+///
+/// # Panics
+/// If `codes` is not n·k or `out` is not [`packed_len`] long.
+pub fn pack(pool: &Pool, codes: &[i8], n: usize, k: usize, out: &mut [u8]) {
+    assert!(codes.len() == n * k && out.len() == packed_len(n, k), "sizes of ({n}, {k})");
+    if out.is_empty() {
+        return;
+    }
+    pool.for_rows(n.div_ceil(PANEL), 1, Rows::new(out, panel_len(k)), |panel, out| {
+        for column in 0..PANEL {
+            let row = panel.start * PANEL + column;
+            let codes = if row < n { &codes[row * k..][..k] } else { &[] };
+            let tile = &mut out[column / TILE * tile_len(k)..][..tile_len(k)];
+            pack_column(codes, column % TILE, tile);
+        }
+    });
+}
+
+/// Writes one column of a tile; beyond the codes' end stand zeros.
+fn pack_column(codes: &[i8], column: usize, tile: &mut [u8]) {
+    for (group, bytes) in tile.chunks_exact_mut(GROUP_BYTES).enumerate() {
+        let mut here = [0i8; GROUP];
+        let from = codes.len().min(group * GROUP);
+        let codes = &codes[from..codes.len().min(from + GROUP)];
+        here[..codes.len()].copy_from_slice(codes);
+        for (i, byte) in bytes[column * DEPTH..][..DEPTH].iter_mut().enumerate() {
+            let code = |s: usize| ((here[s * DEPTH + i] + 1) as u8) << (2 * s);
+            *byte = code(0) | code(1) | code(2) | code(3);
+        }
+    }
+}
+
+/// Packed weights at two bits, and their shape.
+#[derive(Clone, Copy)]
+pub struct TwoBit<'a> {
+    /// as [`pack`] wrote them
+    pub bytes: &'a [u8],
+    /// N: output columns
+    pub n: usize,
+    /// K: input columns
+    pub k: usize,
+}
+
+impl TwoBit<'_> {
+    /// Number of panels of 64 columns.
+    pub fn panels(&self) -> usize {
+        self.n.div_ceil(PANEL)
+    }
+
+    /// The output columns of a panel.
+    pub fn columns(&self, panel: usize) -> Range<usize> {
+        panel * PANEL..self.n.min((panel + 1) * PANEL)
+    }
+
+    /// The bytes of a panel.
+    pub fn panel(&self, panel: usize) -> &[u8] {
+        &self.bytes[panel * panel_len(self.k)..][..panel_len(self.k)]
+    }
+}
+
+/// Spreads a panel of two-bit weights to the layout of one byte each that the kernels' [`super::TernaryKernel::panel`]
+/// reads; `out` is ⌈k/4⌉ steps long.
+pub(super) fn unpack_panel(packed: &[u8], k: usize, out: &mut [u8]) {
+    let tile_len = tile_len(k);
+    for (step, out) in out.chunks_exact_mut(STEP).enumerate() {
+        let (group, shift) = (step / 4, 2 * (step % 4));
+        for (tile, out) in out.chunks_exact_mut(GROUP_BYTES).enumerate() {
+            let bytes = &packed[tile * tile_len + group * GROUP_BYTES..][..GROUP_BYTES];
+            spread(bytes, shift as u32, out);
+        }
+    }
+}
+
+crate::multiversion! {
+    fn spread(bytes: &[u8], shift: u32, out: &mut [u8]) {
+        out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = (*byte >> shift) & 3);
+    }
+}
