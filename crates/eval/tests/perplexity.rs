@@ -29,7 +29,7 @@ fn weights(scale: f32) -> Weights {
 }
 
 fn measure(weights: &Weights, text: &str, windows: Windows) -> Result<Perplexity, EvalError> {
-    let options = EngineOptions { threads: 1, lambda: 1.0 };
+    let options = EngineOptions { threads: 1, ..EngineOptions::default() };
     let engine = Engine::new(weights, options).unwrap();
     let mut session = engine.session(48).unwrap();
     perplexity(&mut session, &tokenizer(), text, windows, &mut |_, _| ())

@@ -1,6 +1,6 @@
-//! Causal attention of new tokens over the cache, grouped heads.
+//! Causal attention of new tokens over the pages of their sequences, grouped heads.
 
-use crate::cache::Cache;
+use crate::pages::{PAGE, Pages, Run};
 use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::softmax;
 
@@ -15,45 +15,59 @@ pub(crate) struct Heads {
     pub head_size: usize,
 }
 
+/// What a token attends to: the pages of its sequence, and how many positions of them.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub pages: &'a [u32],
+    pub seen: usize,
+}
+
 impl Heads {
-    /// Writes `mixed` (T, N·D) for `queries` (T, N·D) of the positions from `first` on, whose keys and values are
-    /// already in the cache. A task is one token and one key-value head; `scores` holds a row of C for each worker.
-    pub(crate) fn attend(
+    /// N / K.
+    pub(crate) fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Writes `mixed` (T, N·D) for `queries` (T, N·D) of one layer. `view(t)` says what token t sees. A task is one token
+    /// and one key-value head; `scores` holds (group, C) for each worker.
+    pub(crate) fn attend<'a>(
         self,
         pool: &Pool,
         scores: &mut PerWorker<Vec<f32>>,
-        cache: &Cache,
+        (pages, layer): (&Pages, usize),
         queries: &[f32],
-        first: usize,
+        view: impl Fn(usize) -> View<'a> + Sync,
         mixed: &mut [f32],
     ) {
-        let size = self.head_size;
-        let group = self.heads / self.kv_heads;
+        let (size, group) = (self.head_size, self.group());
+        let factor = 1.0 / (size as f32).sqrt();
         let rows = queries.len() / size;
         let parts = Rows::new(mixed, size);
         pool.for_rows_with(rows, group, scores, parts, |scores, range, mixed| {
-            let (token, head) = (range.start / self.heads, range.start % self.heads);
-            let seen = first + token + 1;
-            let kv = head / group;
-            let queries = queries[range.start * size..range.end * size].chunks_exact(size);
-            for (query, mixed) in queries.zip(mixed.chunks_exact_mut(size)) {
-                let scores = &mut scores[..seen];
-                weigh(query, cache.keys(kv, seen), scores);
-                for (index, mixed) in mixed.iter_mut().enumerate() {
-                    *mixed = softmax::dot(scores, cache.values(kv, index, seen));
-                }
+            let View { pages: used, seen } = view(range.start / self.heads);
+            let head = range.start % self.heads / group;
+            let stride = scores.len() / group;
+            let runs = || {
+                let run = move |(i, page): (usize, &u32)| {
+                    let positions = PAGE.min(seen - i * PAGE);
+                    (i * PAGE, Run { page: *page, layer, head, positions })
+                };
+                used[..seen.div_ceil(PAGE)].iter().enumerate().map(run)
+            };
+            let queries = &queries[range.start * size..range.end * size];
+            for (at, run) in runs() {
+                pages.scores(run, queries, factor, &mut scores[at..], stride);
+            }
+            for weights in scores.chunks_exact_mut(stride) {
+                let weights = &mut weights[..seen];
+                let largest = softmax::largest(weights);
+                let sum = softmax::exp_in_place(weights, largest);
+                softmax::scale(weights, 1.0 / sum, 0.0);
+            }
+            mixed.fill(0.0);
+            for (at, run) in runs() {
+                pages.mix(run, &scores[at..], stride, mixed);
             }
         });
     }
-}
-
-/// Attention weights of one query `(D)` over `keys` (positions, D): `softmax(q·k/√D)`.
-fn weigh(query: &[f32], keys: &[f32], weights: &mut [f32]) {
-    let factor = 1.0 / (query.len() as f32).sqrt();
-    for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(query.len())) {
-        *weight = softmax::dot(query, key) * factor;
-    }
-    let largest = softmax::largest(weights);
-    let sum = softmax::exp_in_place(weights, largest);
-    softmax::scale(weights, 1.0 / sum, 0.0);
 }

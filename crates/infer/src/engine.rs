@@ -2,11 +2,15 @@
 
 use crate::InferError;
 use crate::attention::Heads;
+use crate::batch::{Batch, Limits};
 use crate::linear::{Arithmetic, Linear};
+use crate::pages::KvType;
 use crate::session::Session;
+use crate::table::Table;
+use kernels::memory::Memory;
 use kernels::pool::Pool;
 use kernels::rope;
-use model::{Config, Norm, Projection, Weights};
+use model::{Config, Layout, Norm, Projection, Source};
 
 /// How an engine runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,25 +19,31 @@ pub struct EngineOptions {
     pub threads: usize,
     /// share of quantisation λ; 1 is BitLinear as served
     pub lambda: f32,
+    /// how keys and values are kept
+    pub kv: KvType,
 }
 
 impl Default for EngineOptions {
-    /// All processors, λ = 1.
+    /// All processors, λ = 1, keys and values in binary16.
     fn default() -> Self {
-        Self { threads: std::thread::available_parallelism().map_or(1, usize::from), lambda: 1.0 }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, lambda: 1.0, kv: KvType::default() }
     }
 }
 
-/// A network ready to run. It does not change: sessions hold what does.
+/// A network ready to run. It does not change: sessions and batches hold what does.
 pub struct Engine {
     pub(crate) config: Config,
     pub(crate) pool: Pool,
     pub(crate) arithmetic: Arithmetic,
+    pub(crate) kv: KvType,
+    /// packed codes of all projections, in the order of their use
+    pub(crate) memory: Memory,
     pub(crate) blocks: Vec<Block>,
     /// (V, H)
-    pub(crate) embedding: Vec<f32>,
-    /// (V, H); empty where the embedding is the head
-    untied_head: Vec<f32>,
+    pub(crate) embedding: Table,
+    /// (V, H); `None` where the embedding is the head
+    untied_head: Option<Table>,
     /// (H)
     pub(crate) final_norm: Vec<f32>,
     /// (C, D/2)
@@ -45,7 +55,7 @@ pub struct Engine {
 /// One layer.
 pub(crate) struct Block {
     gains: [Option<Vec<f32>>; 4],
-    linears: Vec<Linear>,
+    linears: [Linear; 7],
 }
 
 impl Block {
@@ -61,46 +71,48 @@ impl Block {
 }
 
 impl Engine {
-    /// Quantises every projection through `model::quantize` (a scale γ and codes for each) and packs it.
+    /// Reads every tensor once and makes it ready; a ternary tensor keeps its scale, a latent one is quantised through
+    /// `model::quantize`.
     ///
     /// # Errors
-    /// λ outside 0..=1.
-    pub fn new(weights: &Weights, options: EngineOptions) -> Result<Self, InferError> {
+    /// λ outside 0..=1, a tensor that cannot be read, no memory for the packed codes.
+    pub fn new(source: &dyn Source, options: EngineOptions) -> Result<Self, InferError> {
         if !(0.0..=1.0).contains(&options.lambda) {
             return Err(InferError::Lambda(options.lambda));
         }
-        let Weights { config, layout, data } = weights;
-        let arithmetic = Arithmetic::of(config, options.lambda);
+        let config = source.config().clone();
+        let arithmetic = Arithmetic::of(&config, options.lambda);
         let pool = Pool::new(options.threads);
-        let block = |slots: &model::layout::BlockSlots| Block {
-            gains: Norm::ALL.map(|norm| slots.gain(norm).map(|slot| slot.of(data).to_vec())),
-            linears: Projection::ALL
-                .map(|projection| {
-                    let slot = slots.projection(projection);
-                    Linear::new(arithmetic, &pool, slot.of(data), slot.rows)
-                })
-                .into(),
-        };
+        let layout = Layout::new(&config);
+        let loader = Loader { source, pool: &pool, arithmetic };
+        let (memory, blocks) = loader.blocks(&layout)?;
+        let table = (config.vocabulary, config.hidden);
+        let embedding = Table::read(&pool, source, "embedding", table)?;
+        let head = || Table::read(&pool, source, "head", table);
         let (cos, sin) = rope::tables(config.context, config.head_size, config.rope_theta);
         Ok(Self {
-            config: config.clone(),
             arithmetic,
-            blocks: layout.blocks.iter().map(block).collect(),
-            pool,
-            embedding: layout.embedding.of(data).to_vec(),
-            untied_head: match config.tied {
-                true => Vec::new(),
-                false => layout.head.of(data).to_vec(),
-            },
-            final_norm: layout.final_norm.of(data).to_vec(),
+            kv: options.kv,
+            memory,
+            blocks,
+            embedding,
+            untied_head: if config.tied { None } else { Some(head()?) },
+            final_norm: loader.vector("final_norm", config.hidden)?,
             cos,
             sin,
+            config,
+            pool,
         })
     }
 
     /// The network's shape and choices.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
     }
 
     /// A session with places for `context` tokens.
@@ -114,15 +126,68 @@ impl Engine {
         Ok(Session::new(self, context))
     }
 
+    /// Many sequences that go through the network together.
+    pub fn batch(&self, limits: Limits) -> Batch<'_> {
+        Batch::new(self, limits)
+    }
+
     pub(crate) fn heads(&self) -> Heads {
         Heads { heads: self.config.heads, kv_heads: self.config.kv_heads, head_size: self.config.head_size }
     }
 
     /// (V, H)
-    pub(crate) fn head(&self) -> &[f32] {
-        match self.config.tied {
-            true => &self.embedding,
-            false => &self.untied_head,
+    pub(crate) fn head(&self) -> &Table {
+        self.untied_head.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+/// Reads the tensors of a network.
+struct Loader<'a> {
+    source: &'a dyn Source,
+    pool: &'a Pool,
+    arithmetic: Arithmetic,
+}
+
+impl Loader<'_> {
+    fn blocks(&self, layout: &Layout) -> Result<(Memory, Vec<Block>), InferError> {
+        let slots = || layout.blocks.iter().flat_map(|block| Projection::ALL.map(|p| block.projection(p)));
+        let packed = |slot: model::Slot| Linear::packed_len(self.arithmetic, (slot.rows, slot.cols));
+        let bytes: usize = slots().map(packed).sum();
+        let mut memory = Memory::zeroed(bytes).map_err(|error| InferError::Memory { bytes, error })?;
+        let mut at = 0;
+        let mut blocks = Vec::with_capacity(layout.blocks.len());
+        for (layer, slots) in layout.blocks.iter().enumerate() {
+            let mut gains = [const { None }; 4];
+            for norm in Norm::ALL {
+                if let Some(slot) = slots.gain(norm) {
+                    let name = format!("layers.{layer}.{}", norm.name());
+                    gains[norm as usize] = Some(self.vector(&name, slot.len())?);
+                }
+            }
+            let mut linears = Vec::with_capacity(7);
+            for projection in Projection::ALL {
+                let slot = slots.projection(projection);
+                let name = format!("layers.{layer}.{}", projection.name());
+                let bytes = at..at + packed(slot);
+                at = bytes.end;
+                let tensor = (name.as_str(), slot.rows, slot.cols);
+                linears.push(Linear::read(
+                    self.arithmetic,
+                    self.pool,
+                    self.source,
+                    tensor,
+                    (&mut memory, bytes),
+                )?);
+            }
+            let linears = linears.try_into().unwrap_or_else(|_| unreachable!("seven projections"));
+            blocks.push(Block { gains, linears });
         }
+        Ok((memory, blocks))
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, InferError> {
+        let mut values = vec![0.0; len];
+        self.source.read(name, 0..1, &mut values)?;
+        Ok(values)
     }
 }

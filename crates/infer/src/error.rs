@@ -82,6 +82,20 @@ pub enum InferError {
         /// the model's folder
         path: PathBuf,
     },
+    /// The system has no room for the packed weights.
+    #[error(
+        "no memory for {} MB of packed weights ({error}); close other programs, or take a machine with more",
+        bytes >> 20
+    )]
+    Memory {
+        /// what was asked for
+        bytes: usize,
+        /// the system's answer
+        error: std::io::Error,
+    },
+    /// A tensor cannot be read.
+    #[error(transparent)]
+    File(#[from] formats::FileError),
     /// The model cannot be found or loaded.
     #[error(transparent)]
     Model(Box<dyn std::error::Error + Send + Sync>),

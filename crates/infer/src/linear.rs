@@ -1,16 +1,16 @@
 //! The projections: exact integer products of packed ternary codes, or full precision.
 
-use kernels::gemm::{self, View, Workspace};
+use crate::table::{Stripe, Table};
+use formats::FileError;
+use kernels::memory::Memory;
 use kernels::pool::{Pool, Rows};
 use kernels::softmax;
-use kernels::ternary::{self, Packed, TernaryKernel};
-use model::{Config, LinearKind, quantize};
-
-/// Rows of a weight matrix that a task multiplies with one token.
-const TASK_ROWS: usize = 128;
-
-/// Rows of a weight matrix that one call of gemm multiplies, so that its packed copy stays small.
-const STRIPE_ROWS: usize = 2048;
+use kernels::ternary;
+use kernels::ternary::project::{self, Codes, Scaled, Scratch};
+use kernels::ternary::two_bit::{self, TwoBit};
+use model::{Config, Encoding, LinearKind, Source, quantize};
+use std::ops::Range;
+use std::sync::Mutex;
 
 /// How the projections of an engine compute.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,55 +37,88 @@ impl Arithmetic {
 
 /// One projection (N, K).
 pub(crate) enum Linear {
-    /// packed codes and the scale γ of the tensor
-    Ternary { packed: Vec<u8>, n: usize, k: usize, gamma: f32 },
+    /// where its packed codes lie, and the scale γ of the tensor
+    Ternary { bytes: Range<usize>, n: usize, k: usize, gamma: f32 },
     /// (N, K)
-    Float(Vec<f32>),
+    Float(Table),
 }
 
 impl Linear {
-    /// Prepares `latent` (N, K); the scale and the codes are `model::quantize`'s.
-    pub(crate) fn new(arithmetic: Arithmetic, pool: &Pool, latent: &[f32], n: usize) -> Self {
-        if arithmetic == Arithmetic::Dense {
-            return Self::Float(latent.to_vec());
+    /// Reads tensor `name` (`n`, `k`) and packs it into `bytes` of the engine's memory where the arithmetic is ternary. A
+    /// tensor that is ternary keeps its scale; the scale and the codes of a latent one are `model::quantize`'s.
+    pub(crate) fn read(
+        arithmetic: Arithmetic,
+        pool: &Pool,
+        source: &dyn Source,
+        (name, n, k): (&str, usize, usize),
+        (memory, bytes): (&mut Memory, Range<usize>),
+    ) -> Result<Self, FileError> {
+        let encoding = source.encoding(name)?;
+        match (arithmetic, encoding) {
+            (Arithmetic::Dense, _) => Table::read(pool, source, name, (n, k)).map(Self::Float),
+            (Arithmetic::Ternary, Encoding::Ternary { scale }) => {
+                let failure = Mutex::new(Ok(()));
+                two_bit::pack_from(pool, n, k, &mut memory[bytes.clone()], |rows, codes| {
+                    if let Err(error) = source.read_codes(name, rows, codes) {
+                        *failure.lock().expect("no task panics with it") = Err(error);
+                    }
+                });
+                failure.into_inner().expect("no task panics with it")?;
+                Ok(Self::Ternary { bytes, n, k, gamma: scale })
+            }
+            _ => {
+                let mut latent = vec![0.0; n * k];
+                source.read(name, 0..n, &mut latent)?;
+                let (codes, gamma) = quantised(&latent, encoding);
+                if let Arithmetic::Blend(lambda) = arithmetic {
+                    let mut blended = vec![0.0; latent.len()];
+                    quantize::blend_weights(&latent, &codes, gamma, lambda, &mut blended);
+                    return Ok(Self::Float(Table::of(blended, k)));
+                }
+                two_bit::pack(pool, &codes, n, k, &mut memory[bytes.clone()]);
+                Ok(Self::Ternary { bytes, n, k, gamma })
+            }
         }
-        let gamma = quantize::weight_scale(latent);
-        let mut codes = vec![0; latent.len()];
-        quantize::ternarise(latent, gamma, &mut codes);
-        if let Arithmetic::Blend(lambda) = arithmetic {
-            let mut blended = vec![0.0; latent.len()];
-            quantize::blend_weights(latent, &codes, gamma, lambda, &mut blended);
-            return Self::Float(blended);
-        }
-        let k = latent.len() / n;
-        let mut packed = vec![0; ternary::packed_len(n, k)];
-        ternary::pack(pool, &codes, n, k, &mut packed);
-        Self::Ternary { packed, n, k, gamma }
     }
 
-    /// Writes `out` (T, N).
-    pub(crate) fn apply(&self, pool: &Pool, operand: &mut Operand, out: &mut [f32]) {
-        let tokens = operand.tokens;
-        let elements = tokens * operand.width;
+    /// Bytes of packed codes.
+    pub(crate) fn packed_len(arithmetic: Arithmetic, (n, k): (usize, usize)) -> usize {
+        match arithmetic {
+            Arithmetic::Ternary => two_bit::packed_len(n, k),
+            Arithmetic::Blend(_) | Arithmetic::Dense => 0,
+        }
+    }
+
+    fn scaled<'a>(&self, memory: &'a [u8]) -> Option<Scaled<'a>> {
         match self {
-            Self::Ternary { packed, n, k, gamma } => {
-                let weights = Packed { bytes: packed, n: *n, k: *k };
-                let units = &mut operand.units[..tokens];
-                for (unit, scale) in units.iter_mut().zip(&operand.scales) {
-                    *unit = quantize::unit(*gamma, *scale);
-                }
-                let codes = &operand.codes[..elements];
-                ternary::matmul_scaled(pool, operand.kernel, weights, codes, units, out);
+            Self::Ternary { bytes, n, k, gamma } => {
+                let weights = TwoBit { bytes: &memory[bytes.clone()], n: *n, k: *k };
+                Some(Scaled { weights, gamma: *gamma })
             }
-            Self::Float(w) => {
-                let x = &operand.floats[..elements];
-                multiply(pool, &mut operand.workspace, x, tokens, w, out);
-            }
+            Self::Float(_) => None,
+        }
+    }
+
+    fn table(&self) -> &Table {
+        match self {
+            Self::Float(table) => table,
+            Self::Ternary { .. } => unreachable!("the projections of an engine are all of one kind"),
         }
     }
 }
 
-/// What the projections read, prepared once for all that read the same.
+/// Codes and scale of a tensor.
+fn quantised(latent: &[f32], encoding: Encoding) -> (Vec<i8>, f32) {
+    let gamma = match encoding {
+        Encoding::Ternary { scale } => scale,
+        Encoding::Float => quantize::weight_scale(latent),
+    };
+    let mut codes = vec![0; latent.len()];
+    quantize::ternarise(latent, gamma, &mut codes);
+    (codes, gamma)
+}
+
+/// What the projections read, prepared once for all that read the same, and what they need to multiply it.
 pub(crate) struct Operand {
     arithmetic: Arithmetic,
     tokens: usize,
@@ -94,94 +127,144 @@ pub(crate) struct Operand {
     codes: Vec<i8>,
     /// (T) scales s of the codes
     scales: Vec<f32>,
-    /// (T) γ/s of the projection at hand
-    units: Vec<f32>,
-    kernel: &'static dyn TernaryKernel,
     /// (T, K); empty for ternary arithmetic
     floats: Vec<f32>,
-    /// for products of f32
-    pub workspace: Workspace,
+    /// (T, N) of a product that is added or gated; empty for ternary arithmetic
+    products: [Vec<f32>; 2],
+    scratch: Scratch,
+    stripe: Stripe,
 }
 
 impl Operand {
     /// Room for `tokens` rows of at most `widest` elements.
-    pub(crate) fn new(arithmetic: Arithmetic, tokens: usize, widest: usize) -> Self {
+    pub(crate) fn new(arithmetic: Arithmetic, threads: usize, tokens: usize, widest: usize) -> Self {
         let room = |used: bool| if used { tokens * widest } else { 0 };
+        let float = arithmetic != Arithmetic::Ternary;
         Self {
             arithmetic,
             tokens: 0,
             width: 0,
             codes: vec![0; room(arithmetic != Arithmetic::Dense)],
             scales: vec![0.0; tokens],
-            units: vec![0.0; tokens],
-            kernel: ternary::select(),
-            floats: vec![0.0; room(arithmetic != Arithmetic::Ternary)],
-            workspace: Workspace::new(),
+            floats: vec![0.0; room(float)],
+            products: [vec![0.0; room(float)], vec![0.0; room(float)]],
+            scratch: Scratch::new(threads, tokens, widest, ternary::select()),
+            stripe: Stripe::default(),
         }
     }
 
-    /// Quantises, blends or copies the rows of `x` (T, `width`).
-    pub(crate) fn load(&mut self, pool: &Pool, x: &[f32], width: usize) {
-        const TASK_TOKENS: usize = 8;
-        (self.tokens, self.width) = (x.len() / width, width);
-        let rows = |range: &std::ops::Range<usize>| range.start * width..range.end * width;
+    /// Quantises, blends or copies the rows that `write(row, x)` gives, of `width` elements each.
+    pub(crate) fn load(
+        &mut self,
+        pool: &Pool,
+        (tokens, width): (usize, usize),
+        normed: &mut [f32],
+        write: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        const TASK_TOKENS: usize = 4;
+        (self.tokens, self.width) = (tokens, width);
+        let normed = Rows::new(&mut normed[..tokens * width], width);
+        let all = tokens * width;
         match self.arithmetic {
-            Arithmetic::Dense => self.floats[..x.len()].copy_from_slice(x),
-            Arithmetic::Ternary => {
-                let codes = Rows::new(&mut self.codes[..x.len()], width);
-                let scales = Rows::new(&mut self.scales[..self.tokens], 1);
-                pool.for_rows(self.tokens, TASK_TOKENS, (codes, scales), |range, (codes, scales)| {
-                    let x = x[rows(&range)].chunks_exact(width);
-                    for ((x, q), s) in x.zip(codes.chunks_exact_mut(width)).zip(scales) {
-                        *s = quantize::quantise_activations(x, q);
-                    }
+            Arithmetic::Dense => {
+                let floats = Rows::new(&mut self.floats[..all], width);
+                pool.for_rows(tokens, TASK_TOKENS, floats, |range, floats| {
+                    floats.chunks_exact_mut(width).zip(range).for_each(|(out, row)| write(row, out));
                 });
+            }
+            Arithmetic::Ternary => {
+                let codes = Rows::new(&mut self.codes[..all], width);
+                let scales = Rows::new(&mut self.scales[..tokens], 1);
+                pool.for_rows(
+                    tokens,
+                    TASK_TOKENS,
+                    (normed, codes, scales),
+                    |range, (normed, codes, scales)| {
+                        let rows =
+                            normed.chunks_exact_mut(width).zip(codes.chunks_exact_mut(width)).zip(scales);
+                        for (((x, q), s), row) in rows.zip(range) {
+                            write(row, x);
+                            *s = quantize::quantise_activations(x, q);
+                        }
+                    },
+                );
             }
             Arithmetic::Blend(lambda) => {
-                let codes = Rows::new(&mut self.codes[..x.len()], width);
-                let floats = Rows::new(&mut self.floats[..x.len()], width);
-                pool.for_rows(self.tokens, TASK_TOKENS, (codes, floats), |range, (codes, floats)| {
-                    let x = x[rows(&range)].chunks_exact(width);
-                    let (codes, floats) = (codes.chunks_exact_mut(width), floats.chunks_exact_mut(width));
-                    for ((x, q), out) in x.zip(codes).zip(floats) {
-                        quantize::blend_activations(x, lambda, q, out);
-                    }
-                });
+                let codes = Rows::new(&mut self.codes[..all], width);
+                let floats = Rows::new(&mut self.floats[..all], width);
+                pool.for_rows(
+                    tokens,
+                    TASK_TOKENS,
+                    (normed, codes, floats),
+                    |range, (normed, codes, floats)| {
+                        let rows = normed.chunks_exact_mut(width).zip(codes.chunks_exact_mut(width));
+                        for (((x, q), out), row) in rows.zip(floats.chunks_exact_mut(width)).zip(range) {
+                            write(row, x);
+                            quantize::blend_activations(x, lambda, q, out);
+                        }
+                    },
+                );
             }
         }
     }
-}
 
-/// `out` (T, N) = `x` (T, K) · `w`ᵀ (N, K) in f32.
-pub(crate) fn multiply(
-    pool: &Pool,
-    workspace: &mut Workspace,
-    x: &[f32],
-    tokens: usize,
-    w: &[f32],
-    out: &mut [f32],
-) {
-    if tokens == 1 {
-        return multiply_row(pool, x, w, out);
+    /// The codes, and what multiplying them needs.
+    fn ternary(&mut self) -> (Codes<'_>, &mut Scratch) {
+        let q = &self.codes[..self.tokens * self.width];
+        (Codes { q, scales: &self.scales[..self.tokens] }, &mut self.scratch)
     }
-    let (width, outputs) = (x.len() / tokens, out.len() / tokens);
-    for (stripe, w) in w.chunks(STRIPE_ROWS * width).enumerate() {
-        let rows = w.len() / width;
-        let a = View::f32(x, tokens, width);
-        let b = View::f32(w, rows, width).t();
-        let c = &mut out[stripe * STRIPE_ROWS..];
-        gemm::gemm(pool, workspace, a, b, c, outputs, false);
-    }
-}
 
-/// [`multiply`] of one token: `out` (N) = `w` (N, K) · `x` (K).
-pub(crate) fn multiply_row(pool: &Pool, x: &[f32], w: &[f32], out: &mut [f32]) {
-    let width = x.len();
-    let rows = out.len();
-    pool.for_rows(rows, TASK_ROWS, Rows::new(out, 1), |range, out| {
-        let w = &w[range.start * width..range.end * width];
-        for (w, out) in w.chunks_exact(width).zip(out) {
-            *out = softmax::dot(w, x);
+    /// `out[i]` (T, N_i) = x · W_iᵀ.
+    pub(crate) fn project<const C: usize>(
+        &mut self,
+        (pool, memory): (&Pool, &[u8]),
+        linears: [&Linear; C],
+        out: [&mut [f32]; C],
+    ) {
+        if self.arithmetic == Arithmetic::Ternary {
+            let matrices = linears.map(|linear| linear.scaled(memory).expect("ternary projections"));
+            let (x, scratch) = self.ternary();
+            return project::project(pool, scratch, x, matrices, out);
         }
-    });
+        let x = &self.floats[..self.tokens * self.width];
+        for (linear, out) in linears.into_iter().zip(out) {
+            linear.table().multiply(pool, &mut self.stripe, x, out);
+        }
+    }
+
+    /// `out` (T, N) += x · Wᵀ.
+    pub(crate) fn project_add(&mut self, (pool, memory): (&Pool, &[u8]), linear: &Linear, out: &mut [f32]) {
+        if let Some(matrix) = linear.scaled(memory) {
+            let (x, scratch) = self.ternary();
+            return project::project_add(pool, scratch, x, matrix, out);
+        }
+        let x = &self.floats[..self.tokens * self.width];
+        let product = &mut self.products[0][..out.len()];
+        linear.table().multiply(pool, &mut self.stripe, x, product);
+        softmax::add(out, product);
+    }
+
+    /// `out` (T, F) = `combine`(x · Gateᵀ, x · Upᵀ).
+    pub(crate) fn project_gated(
+        &mut self,
+        (pool, memory): (&Pool, &[u8]),
+        [gate, up]: [&Linear; 2],
+        combine: fn(&[f32], &[f32], &mut [f32]),
+        out: &mut [f32],
+    ) {
+        if let (Some(gate), Some(up)) = (gate.scaled(memory), up.scaled(memory)) {
+            let (x, scratch) = self.ternary();
+            return project::project_gated(pool, scratch, x, [gate, up], combine, out);
+        }
+        let x = &self.floats[..self.tokens * self.width];
+        let [gates, ups] = self.products.each_mut().map(|product| &mut product[..out.len()]);
+        gate.table().multiply(pool, &mut self.stripe, x, gates);
+        up.table().multiply(pool, &mut self.stripe, x, ups);
+        let width = out.len() / self.tokens;
+        let (gates, ups) = (&*gates, &*ups);
+        pool.for_rows(self.tokens, 1, Rows::new(out, width), |range, out| {
+            let part = range.start * width..range.end * width;
+            combine(&gates[part.clone()], &ups[part], out);
+        });
+    }
 }

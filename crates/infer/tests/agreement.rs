@@ -1,6 +1,6 @@
 //! The engine against `model::reference`, on tiny random models of every choice of the configuration.
 
-use infer::{Engine, EngineOptions, InferError};
+use infer::{Engine, EngineOptions, InferError, KvType};
 use model::{Activation, Config, LinearKind, NormPlacement, RopeStyle, Weights, reference};
 
 fn base() -> Config {
@@ -58,7 +58,7 @@ fn weights(config: &Config, seed: u64) -> Weights {
 }
 
 fn engine(weights: &Weights, lambda: f32) -> Engine {
-    Engine::new(weights, EngineOptions { threads: 2, lambda }).unwrap()
+    Engine::new(weights, EngineOptions { threads: 2, lambda, kv: KvType::F32 }).unwrap()
 }
 
 fn tokens(config: &Config, count: usize) -> Vec<u32> {
@@ -120,7 +120,7 @@ fn the_number_of_threads_changes_no_bit() {
     let weights = weights(&base(), 3);
     let ids = tokens(&base(), 30);
     let run = |threads, lambda| {
-        let engine = Engine::new(&weights, EngineOptions { threads, lambda }).unwrap();
+        let engine = Engine::new(&weights, EngineOptions { threads, lambda, kv: KvType::F32 }).unwrap();
         let mut session = engine.session(64).unwrap();
         session.forward_all(&ids).unwrap()
     };
@@ -157,7 +157,7 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
 fn a_share_of_quantisation_is_a_share() {
     let weights = weights(&base(), 1);
     for lambda in [-0.1, 1.1, f32::NAN] {
-        let options = EngineOptions { threads: 1, lambda };
+        let options = EngineOptions { threads: 1, lambda, ..EngineOptions::default() };
         assert!(matches!(Engine::new(&weights, options), Err(InferError::Lambda(_))));
     }
 }

@@ -1,6 +1,6 @@
 //! After the first token, decoding asks the system for no memory. A binary of its own: the allocator counts for all threads.
 
-use infer::{Engine, EngineOptions, Sampler, Sampling};
+use infer::{Engine, EngineOptions, KvType, Sampler, Sampling};
 use model::{Config, Weights};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -18,7 +18,7 @@ fn allocations(lambda: f32, sampling: Sampling) -> usize {
     )
     .unwrap();
     let weights = Weights::random(&config, 2);
-    let engine = Engine::new(&weights, EngineOptions { threads: 2, lambda }).unwrap();
+    let engine = Engine::new(&weights, EngineOptions { threads: 2, lambda, kv: KvType::F32 }).unwrap();
     let mut session = engine.session(64).unwrap();
     let mut sampler = Sampler::new(sampling, config.vocabulary).unwrap();
     let mut attempt = || {

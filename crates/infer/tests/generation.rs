@@ -23,7 +23,7 @@ fn engine(vocabulary: usize) -> Engine {
     let config: Config = toml::from_str(&text).unwrap();
     let mut weights = Weights::random(&config, 9);
     weights.data.iter_mut().for_each(|w| *w *= 8.0);
-    let options = EngineOptions { threads: 1, lambda: 1.0 };
+    let options = EngineOptions { threads: 1, ..EngineOptions::default() };
     Engine::new(&weights, options).unwrap()
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn map_sum(x: &mut [f32], map: impl Fn(f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn tree(mut lanes: [f32; LANES]) -> f32 {
+pub(crate) fn tree(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {

@@ -18,7 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("eval", &["infer", "model", "text", "data"]),
     // floor 3: the engines never use each other
     ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal"]),
-    ("infer", &["kernels", "model", "checkpoint", "text"]),
+    ("infer", &["kernels", "formats", "model", "checkpoint", "text"]),
     // floor 2
     ("data", &["text", "formats"]),
     ("checkpoint", &["model", "formats", "journal"]),

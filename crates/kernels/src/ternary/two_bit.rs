@@ -13,7 +13,7 @@
 //! Each tile lies whole behind the other, so that a panel is four streams: memory delivers those faster than one.
 
 use super::{DEPTH, PANEL, STEP};
-use crate::pool::{Pool, Rows};
+use crate::pool::{PerWorker, Pool, Rows};
 use std::ops::Range;
 
 /// Output columns of a tile: one register of 32-bit sums.
@@ -45,14 +45,33 @@ pub(super) fn tile_len(k: usize) -> usize {
 /// # Panics
 /// If `codes` is not n·k or `out` is not [`packed_len`] long.
 pub fn pack(pool: &Pool, codes: &[i8], n: usize, k: usize, out: &mut [u8]) {
-    assert!(codes.len() == n * k && out.len() == packed_len(n, k), "sizes of ({n}, {k})");
+    assert!(codes.len() == n * k, "sizes of ({n}, {k})");
+    pack_from(pool, n, k, out, |rows, into| into.copy_from_slice(&codes[rows.start * k..rows.end * k]));
+}
+
+/// [`pack`] of codes that `read(rows, codes)` writes, at most 64 rows at a time and by several threads.
+///
+/// # Panics
+/// If `out` is not [`packed_len`] long.
+pub fn pack_from(
+    pool: &Pool,
+    n: usize,
+    k: usize,
+    out: &mut [u8],
+    read: impl Fn(Range<usize>, &mut [i8]) + Sync,
+) {
+    assert!(out.len() == packed_len(n, k), "sizes of ({n}, {k})");
     if out.is_empty() {
         return;
     }
-    pool.for_rows(n.div_ceil(PANEL), 1, Rows::new(out, panel_len(k)), |panel, out| {
+    let mut buffers = PerWorker::new(pool.threads(), || vec![0i8; PANEL * k]);
+    let panels = Rows::new(out, panel_len(k));
+    pool.for_rows_with(n.div_ceil(PANEL), 1, &mut buffers, panels, |codes, panel, out| {
+        let rows = panel.start * PANEL..n.min(panel.end * PANEL);
+        let codes = &mut codes[..rows.len() * k];
+        read(rows, codes);
         for column in 0..PANEL {
-            let row = panel.start * PANEL + column;
-            let codes = if row < n { &codes[row * k..][..k] } else { &[] };
+            let codes = codes.get(column * k..(column + 1) * k).unwrap_or(&[]);
             let tile = &mut out[column / TILE * tile_len(k)..][..tile_len(k)];
             pack_column(codes, column % TILE, tile);
         }

@@ -1,0 +1,264 @@
+//! Many sequences that go through the network together: admission, pages, ragged steps, shared beginnings.
+
+use crate::layers::{Activations, Pass, Place};
+use crate::pages::{PAGE, Pages};
+use crate::table::Stripe;
+use crate::{Engine, InferError};
+use model::Config;
+
+/// What a batch may hold; all of its memory follows from this and is taken when the batch is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// sequences at a time
+    pub sequences: usize,
+    /// tokens of one sequence
+    pub context: usize,
+    /// tokens of all sequences, in pages of 32
+    pub tokens: usize,
+    /// tokens that go through the layers together; more go in several passes
+    pub rows: usize,
+}
+
+/// A sequence of a batch. It is valid until [`Batch::close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SequenceId(usize);
+
+/// Tokens of one sequence to be read in a step; the logits of the last one are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// which sequence
+    pub sequence: SequenceId,
+    /// the tokens behind those it has seen, at least one
+    pub ids: &'a [u32],
+}
+
+/// Sequences in flight over one engine.
+pub struct Batch<'e> {
+    engine: &'e Engine,
+    limits: Limits,
+    pages: Pages,
+    /// pages of each sequence, enough for all the tokens it was admitted with
+    tables: Vec<Vec<u32>>,
+    /// tokens seen by each sequence; `None` where the place is free
+    seen: Vec<Option<usize>>,
+    rows: Activations,
+    ids: Vec<u32>,
+    places: Vec<Place>,
+    /// rows of the pass whose logits are wanted, and the piece they end
+    ends: Vec<(usize, usize)>,
+    /// (pieces, V)
+    logits: Vec<f32>,
+    /// (T, V), only for [`Batch::forward_each`]
+    all_logits: Vec<f32>,
+    /// (pieces, H)
+    heads: Vec<f32>,
+    stripe: Stripe,
+}
+
+impl<'e> Batch<'e> {
+    /// An empty batch.
+    pub(crate) fn new(engine: &'e Engine, limits: Limits) -> Self {
+        let config = &engine.config;
+        let pages = limits.tokens.div_ceil(PAGE).max(limits.sequences);
+        let places = limits.context.div_ceil(PAGE);
+        Self {
+            engine,
+            limits,
+            pages: Pages::new(engine.kv, pages, config.layers, config.kv_heads, config.head_size),
+            tables: (0..limits.sequences).map(|_| Vec::with_capacity(places)).collect(),
+            seen: vec![None; limits.sequences],
+            rows: Activations::new(engine, limits.rows, places * PAGE),
+            ids: Vec::with_capacity(limits.rows),
+            places: Vec::with_capacity(limits.rows),
+            ends: Vec::with_capacity(limits.rows),
+            logits: vec![0.0; limits.sequences * config.vocabulary],
+            all_logits: Vec::new(),
+            heads: vec![0.0; limits.sequences * config.hidden],
+            stripe: Stripe::default(),
+        }
+    }
+
+    /// The network's shape and choices.
+    pub fn config(&self) -> &'e Config {
+        &self.engine.config
+    }
+
+    /// Admits a sequence of at most `tokens` tokens; `None` while there is no room for it.
+    pub fn open(&mut self, tokens: usize) -> Option<SequenceId> {
+        let needed = tokens.clamp(1, self.limits.context).div_ceil(PAGE);
+        let slot = self.seen.iter().position(Option::is_none)?;
+        if self.pages.free() < needed {
+            return None;
+        }
+        self.seen[slot] = Some(0);
+        self.tables[slot].extend((0..needed).map(|_| self.pages.take()));
+        Some(SequenceId(slot))
+    }
+
+    /// Admits a sequence of at most `tokens` tokens that begins as another one did: whole pages of its first `shared`
+    /// tokens are read, not computed. [`Batch::seen`] says how many tokens that saved. `None` while there is no room.
+    pub fn fork(&mut self, from: SequenceId, shared: usize, tokens: usize) -> Option<SequenceId> {
+        let whole = shared.min(self.seen(from)).min(tokens.saturating_sub(1)) / PAGE;
+        let needed = tokens.clamp(1, self.limits.context).div_ceil(PAGE);
+        let slot = self.seen.iter().position(Option::is_none)?;
+        if self.pages.free() < needed - whole {
+            return None;
+        }
+        for index in 0..needed {
+            let page = match index < whole {
+                true => {
+                    let page = self.tables[from.0][index];
+                    self.pages.share(page);
+                    page
+                }
+                false => self.pages.take(),
+            };
+            self.tables[slot].push(page);
+        }
+        self.seen[slot] = Some(whole * PAGE);
+        Some(SequenceId(slot))
+    }
+
+    /// Forgets a sequence and frees its pages.
+    pub fn close(&mut self, sequence: SequenceId) {
+        self.seen[sequence.0] = None;
+        for page in self.tables[sequence.0].drain(..) {
+            self.pages.release(page);
+        }
+    }
+
+    /// Tokens a sequence has seen.
+    pub fn seen(&self, sequence: SequenceId) -> usize {
+        self.seen[sequence.0].expect("the sequence was closed")
+    }
+
+    /// Places a sequence has left.
+    pub fn remaining(&self, sequence: SequenceId) -> usize {
+        (self.tables[sequence.0].len() * PAGE).min(self.limits.context) - self.seen(sequence)
+    }
+
+    /// Forgets all tokens of a sequence behind the first `tokens`.
+    ///
+    /// # Panics
+    /// When it has seen fewer.
+    pub fn rewind(&mut self, sequence: SequenceId, tokens: usize) {
+        assert!(tokens <= self.seen(sequence), "{tokens} tokens of {}", self.seen(sequence));
+        self.seen[sequence.0] = Some(tokens);
+    }
+
+    /// Reads the pieces, at most one of each sequence; [`Batch::logits`] then has those of each piece's last token.
+    ///
+    /// # Errors
+    /// A piece without ids, an id beyond the vocabulary, more ids than places are left: the batch is then as before.
+    pub fn forward(&mut self, pieces: &[Piece]) -> Result<(), InferError> {
+        pieces.iter().try_for_each(|piece| self.check(piece))?;
+        for (index, piece) in pieces.iter().enumerate() {
+            for (number, id) in piece.ids.iter().enumerate() {
+                self.push(piece.sequence, *id);
+                if number + 1 == piece.ids.len() {
+                    self.ends.push((self.ids.len() - 1, index));
+                }
+                if self.ids.len() == self.limits.rows {
+                    self.flush();
+                }
+            }
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// Logits (V) of the last token of a piece of the last [`Batch::forward`].
+    pub fn logits(&self, piece: usize) -> &[f32] {
+        let vocabulary = self.engine.config.vocabulary;
+        &self.logits[piece * vocabulary..][..vocabulary]
+    }
+
+    /// Reads one piece and shows `visit` the index and the logits (V) of each of its ids; the last are kept as those of
+    /// piece 0.
+    ///
+    /// # Errors
+    /// As [`Batch::forward`].
+    pub fn forward_each(
+        &mut self,
+        piece: Piece,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), InferError> {
+        self.check(&piece)?;
+        let (vocabulary, hidden) = (self.engine.config.vocabulary, self.engine.config.hidden);
+        let rows = self.limits.rows.min(EACH_ROWS);
+        for (index, ids) in piece.ids.chunks(rows).enumerate() {
+            ids.iter().for_each(|id| self.push(piece.sequence, *id));
+            self.pass();
+            if self.all_logits.len() < ids.len() * vocabulary {
+                self.all_logits.resize(ids.len() * vocabulary, 0.0);
+            }
+            let all = &mut self.all_logits[..ids.len() * vocabulary];
+            let x = &self.rows.stream[..ids.len() * hidden];
+            self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, all);
+            for (row, logits) in all.chunks_exact(vocabulary).enumerate() {
+                visit(index * rows + row, logits);
+            }
+            self.logits[..vocabulary].copy_from_slice(&all[(ids.len() - 1) * vocabulary..]);
+        }
+        Ok(())
+    }
+
+    fn check(&self, piece: &Piece) -> Result<(), InferError> {
+        let vocabulary = self.engine.config.vocabulary;
+        if piece.ids.is_empty() {
+            return Err(InferError::EmptyPrompt);
+        }
+        if let Some(position) = piece.ids.iter().position(|id| *id as usize >= vocabulary) {
+            let id = piece.ids[position];
+            return Err(InferError::TokenOutOfRange { position, id, vocabulary });
+        }
+        let (seen, left) = (self.seen(piece.sequence), self.remaining(piece.sequence));
+        if piece.ids.len() > left {
+            return Err(InferError::ContextFull {
+                position: seen,
+                added: piece.ids.len(),
+                context: seen + left,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds a token to the pass at hand.
+    fn push(&mut self, sequence: SequenceId, id: u32) {
+        let position = self.seen(sequence);
+        self.ids.push(id);
+        self.places.push(Place { sequence: sequence.0, position });
+        self.seen[sequence.0] = Some(position + 1);
+    }
+
+    /// Takes the tokens at hand through the layers, and those that end a piece through the head.
+    fn flush(&mut self) {
+        self.pass();
+        let (vocabulary, hidden) = (self.engine.config.vocabulary, self.engine.config.hidden);
+        // Pieces end in order, so that the logits of one pass lie side by side.
+        let Some((_, first)) = self.ends.first().copied() else {
+            return;
+        };
+        let x = &mut self.heads[..self.ends.len() * hidden];
+        for ((row, _), x) in self.ends.iter().zip(x.chunks_exact_mut(hidden)) {
+            x.copy_from_slice(&self.rows.stream[row * hidden..][..hidden]);
+        }
+        let out = &mut self.logits[first * vocabulary..][..self.ends.len() * vocabulary];
+        self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, out);
+        self.ends.clear();
+    }
+
+    /// Takes the tokens at hand through the layers; their outputs are then in `stream`.
+    fn pass(&mut self) {
+        if self.ids.is_empty() {
+            return;
+        }
+        let Self { engine, rows, pages, tables, places, .. } = self;
+        Pass { engine, rows, pages, tables, places }.run(&self.ids);
+        self.ids.clear();
+        self.places.clear();
+    }
+}
+
+/// Rows of one pass of [`Batch::forward_each`], whose logits (T, V) are all kept.
+const EACH_ROWS: usize = 128;

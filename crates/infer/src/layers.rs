@@ -1,0 +1,203 @@
+//! The forward pass of a set of tokens through all layers, to be read from top to bottom.
+
+use crate::Engine;
+use crate::attention::View;
+use crate::linear::Operand;
+use crate::pages::Pages;
+use kernels::pool::{PerWorker, Rows};
+use kernels::{gate, norm, rope};
+use model::{Activation, Norm, Projection, RopeStyle};
+
+/// Rows of a task in the operations that work on single rows.
+const TASK_ROWS: usize = 8;
+
+/// Where one token stands: its sequence's pages and its position.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub sequence: usize,
+    pub position: usize,
+}
+
+/// The activations of T tokens, and what computing them needs; allocated once.
+pub(crate) struct Activations {
+    /// (T, H) residual stream, at the end the normed input of the head
+    pub stream: Vec<f32>,
+    /// (T, widest norm)
+    normed: Vec<f32>,
+    /// what the projections read
+    operand: Operand,
+    /// (T, N·D)
+    q: Vec<f32>,
+    /// (T, K·D)
+    k: Vec<f32>,
+    /// (T, K·D)
+    v: Vec<f32>,
+    /// (T, N·D)
+    mixed: Vec<f32>,
+    /// (T, F)
+    product: Vec<f32>,
+    /// (N/K, C) for each worker
+    scores: PerWorker<Vec<f32>>,
+}
+
+impl Activations {
+    /// Room for `rows` tokens of sequences of at most `context`.
+    pub(crate) fn new(engine: &Engine, rows: usize, context: usize) -> Self {
+        let config = &engine.config;
+        let widest = Norm::ALL.iter().map(|norm| norm.width(config)).max().unwrap_or(0);
+        let threads = engine.pool.threads();
+        let floats = |width: usize| vec![0.0; rows * width];
+        Self {
+            stream: floats(config.hidden),
+            normed: floats(widest),
+            operand: Operand::new(engine.arithmetic, threads, rows, widest),
+            q: floats(config.query_width()),
+            k: floats(config.kv_width()),
+            v: floats(config.kv_width()),
+            mixed: floats(config.query_width()),
+            product: floats(config.ffn),
+            scores: PerWorker::new(threads, || vec![0.0; engine.heads().group() * context]),
+        }
+    }
+}
+
+/// One pass: the tokens, where they stand, and the memory of their sequences.
+pub(crate) struct Pass<'a> {
+    pub engine: &'a Engine,
+    pub rows: &'a mut Activations,
+    pub pages: &'a mut Pages,
+    /// the pages of each sequence
+    pub tables: &'a [Vec<u32>],
+    /// (T)
+    pub places: &'a [Place],
+}
+
+impl Pass<'_> {
+    /// Takes the tokens `ids` (T) through all layers; leaves the head's input (T, H) in `stream`.
+    pub(crate) fn run(&mut self, ids: &[u32]) {
+        let hidden = self.engine.config.hidden;
+        for (row, id) in self.rows.stream.chunks_exact_mut(hidden).zip(ids) {
+            self.engine.embedding.row(*id as usize, row);
+        }
+        for layer in 0..self.engine.config.layers {
+            self.attention(layer);
+            self.feed_forward(layer);
+        }
+        let (engine, stream) = (self.engine, &mut self.rows.stream[..ids.len() * hidden]);
+        let normed = &mut self.rows.normed[..stream.len()];
+        let (tokens, x) = (ids.len(), &*stream);
+        engine.pool.for_rows(tokens, TASK_ROWS, Rows::new(normed, hidden), |range, out| {
+            for (row, out) in range.zip(out.chunks_exact_mut(hidden)) {
+                let x = &x[row * hidden..][..hidden];
+                norm::rms_norm(x, Some(&engine.final_norm), engine.config.norm_epsilon, out);
+            }
+        });
+        stream.copy_from_slice(normed);
+    }
+
+    /// `stream += O·norm(attention(Q·h, K·h, V·h))`, `h = norm(stream)`.
+    fn attention(&mut self, layer: usize) {
+        let engine = self.engine;
+        let (config, block, on) = (&engine.config, &engine.blocks[layer], (&engine.pool, &*engine.memory));
+        let tokens = self.places.len();
+        let rows = &mut *self.rows;
+        let input = Input { engine, layer, tokens };
+        input.read(Norm::Attention, &rows.stream, &mut rows.normed, &mut rows.operand);
+        let q = &mut rows.q[..tokens * config.query_width()];
+        let k = &mut rows.k[..tokens * config.kv_width()];
+        let v = &mut rows.v[..tokens * config.kv_width()];
+        let linears = [Projection::Q, Projection::K, Projection::V].map(|p| block.linear(p));
+        rows.operand.project(on, linears, [&mut *q, &mut *k, &mut *v]);
+        rotate(engine, self.places, q, k);
+        let width = config.kv_width();
+        for ((place, k), v) in self.places.iter().zip(k.chunks_exact(width)).zip(v.chunks_exact(width)) {
+            let (page, position) = place.page(self.tables);
+            self.pages.write(page, layer, position, k, v);
+        }
+        let mixed = &mut rows.mixed[..tokens * config.query_width()];
+        let (tables, places) = (self.tables, self.places);
+        let view = |token: usize| {
+            let Place { sequence, position } = places[token];
+            View { pages: &tables[sequence], seen: position + 1 }
+        };
+        engine.heads().attend(&engine.pool, &mut rows.scores, (self.pages, layer), q, view, mixed);
+        input.read(Norm::AttentionSub, mixed, &mut rows.normed, &mut rows.operand);
+        let stream = &mut rows.stream[..tokens * config.hidden];
+        rows.operand.project_add(on, block.linear(Projection::O), stream);
+    }
+
+    /// `stream += Down·norm(a(Gate·h) ⊙ Up·h)`, `h = norm(stream)`.
+    fn feed_forward(&mut self, layer: usize) {
+        let engine = self.engine;
+        let (config, block, on) = (&engine.config, &engine.blocks[layer], (&engine.pool, &*engine.memory));
+        let tokens = self.places.len();
+        let rows = &mut *self.rows;
+        let input = Input { engine, layer, tokens };
+        input.read(Norm::Ffn, &rows.stream, &mut rows.normed, &mut rows.operand);
+        let combine = match config.activation {
+            Activation::Relu2 => gate::relu2,
+            Activation::Silu => gate::silu,
+        };
+        let product = &mut rows.product[..tokens * config.ffn];
+        let linears = [block.linear(Projection::Gate), block.linear(Projection::Up)];
+        rows.operand.project_gated(on, linears, combine, product);
+        input.read(Norm::FfnSub, product, &mut rows.normed, &mut rows.operand);
+        let stream = &mut rows.stream[..tokens * config.hidden];
+        rows.operand.project_add(on, block.linear(Projection::Down), stream);
+    }
+}
+
+/// What a projection reads: the output of a norm.
+#[derive(Clone, Copy)]
+struct Input<'e> {
+    engine: &'e Engine,
+    layer: usize,
+    tokens: usize,
+}
+
+impl Input<'_> {
+    /// Normalises the rows of `x` where the network does, and prepares the operand from them.
+    fn read(self, norm: Norm, x: &[f32], normed: &mut [f32], operand: &mut Operand) {
+        let Self { engine, layer, tokens } = self;
+        let width = norm.width(&engine.config);
+        let (gain, epsilon) = (engine.blocks[layer].gain(norm), engine.config.norm_epsilon);
+        let exists = norm.exists(&engine.config);
+        operand.load(&engine.pool, (tokens, width), normed, |row, out| {
+            let x = &x[row * width..][..width];
+            match exists {
+                true => {
+                    norm::rms_norm(x, gain, epsilon, out);
+                }
+                false => out.copy_from_slice(x),
+            }
+        });
+    }
+}
+
+impl Place {
+    /// The page that the position lies in, and its place there.
+    fn page(self, tables: &[Vec<u32>]) -> (u32, usize) {
+        use crate::pages::PAGE;
+        (tables[self.sequence][self.position / PAGE], self.position % PAGE)
+    }
+}
+
+/// Turns queries (T, N·D) and keys (T, K·D) by their positions.
+fn rotate(engine: &Engine, places: &[Place], q: &mut [f32], k: &mut [f32]) {
+    let config = &engine.config;
+    let (query, kv, size) = (config.query_width(), config.kv_width(), config.head_size);
+    let turn = match config.rope_style {
+        RopeStyle::RotateHalf => rope::rotate_half,
+        RopeStyle::Interleaved => rope::rotate_interleaved,
+    };
+    let parts = (Rows::new(q, query), Rows::new(k, kv));
+    engine.pool.for_rows(places.len(), TASK_ROWS, parts, |range, (q, k)| {
+        for (place, (q, k)) in places[range].iter().zip(q.chunks_exact_mut(query).zip(k.chunks_exact_mut(kv)))
+        {
+            let angles = place.position * size / 2..(place.position + 1) * size / 2;
+            let (cos, sin) = (&engine.cos[angles.clone()], &engine.sin[angles]);
+            let heads = q.chunks_exact_mut(size).chain(k.chunks_exact_mut(size));
+            heads.for_each(|head| turn(head, cos, sin));
+        }
+    });
+}

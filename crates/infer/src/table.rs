@@ -1,0 +1,173 @@
+//! A matrix of floats, kept in the narrowest type that holds every one of its values exactly.
+
+use formats::FileError;
+use kernels::gemm::{self, View, Workspace};
+use kernels::half::{self, Half};
+use kernels::pool::{PerWorker, Pool, Rows};
+use kernels::softmax;
+use model::Source;
+use std::sync::Mutex;
+
+/// Rows that a task reads or multiplies.
+const TASK_ROWS: usize = 128;
+
+/// Rows that one call of gemm multiplies, so that their f32 copy stays small.
+const STRIPE_ROWS: usize = 1024;
+
+/// (N, K) floats.
+pub(crate) struct Table {
+    columns: usize,
+    elements: Elements,
+}
+
+enum Elements {
+    Single(Vec<f32>),
+    Half(Half, Vec<u16>),
+}
+
+impl Table {
+    /// The values of (N, K) as they are.
+    pub(crate) fn of(values: Vec<f32>, columns: usize) -> Self {
+        Self { columns, elements: Elements::Single(values) }
+    }
+
+    /// Reads tensor `name` (N, K): as bfloat16 where each value is one, else as binary16, else as f32.
+    pub(crate) fn read(
+        pool: &Pool,
+        source: &dyn Source,
+        name: &str,
+        shape: (usize, usize),
+    ) -> Result<Self, FileError> {
+        for kind in [Half::Bf16, Half::F16] {
+            if let Some(bits) = read_half(pool, source, name, shape, kind)? {
+                return Ok(Self { columns: shape.1, elements: Elements::Half(kind, bits) });
+            }
+        }
+        let mut values = vec![0.0; shape.0 * shape.1];
+        source.read(name, 0..shape.0, &mut values)?;
+        Ok(Self::of(values, shape.1))
+    }
+
+    /// Writes row `row` (K).
+    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
+        self.rows(row, out);
+    }
+
+    /// Writes as many rows as `out` holds, from `first` on.
+    fn rows(&self, first: usize, out: &mut [f32]) {
+        let range = first * self.columns..first * self.columns + out.len();
+        match &self.elements {
+            Elements::Single(values) => out.copy_from_slice(&values[range]),
+            Elements::Half(Half::Bf16, bits) => half::widen_bf16(&bits[range], out),
+            Elements::Half(Half::F16, bits) => half::widen_f16(&bits[range], out),
+        }
+    }
+
+    /// N.
+    pub(crate) fn len(&self) -> usize {
+        let elements = match &self.elements {
+            Elements::Single(values) => values.len(),
+            Elements::Half(_, bits) => bits.len(),
+        };
+        elements / self.columns
+    }
+
+    /// `row · x`.
+    pub(crate) fn dot(&self, row: usize, x: &[f32]) -> f32 {
+        let range = row * self.columns..(row + 1) * self.columns;
+        match &self.elements {
+            Elements::Single(values) => softmax::dot(&values[range], x),
+            Elements::Half(Half::Bf16, bits) => half::dot_bf16(&bits[range], x),
+            Elements::Half(Half::F16, bits) => half::dot_f16(&bits[range], x),
+        }
+    }
+
+    /// `out` (T, N) = `x` (T, K) · this table transposed, in f32.
+    pub(crate) fn multiply(&self, pool: &Pool, scratch: &mut Stripe, x: &[f32], out: &mut [f32]) {
+        let (width, outputs) = (self.columns, self.len());
+        let tokens = x.len() / width;
+        if tokens == 1 {
+            return pool.for_rows(outputs, TASK_ROWS, Rows::new(out, 1), |rows, out| {
+                out.iter_mut().zip(rows).for_each(|(out, row)| *out = self.dot(row, x));
+            });
+        }
+        for first in (0..outputs).step_by(STRIPE_ROWS) {
+            let rows = STRIPE_ROWS.min(outputs - first);
+            let stripe = self.stripe(pool, &mut scratch.wide, first, rows);
+            let (a, b) = (View::f32(x, tokens, width), View::f32(stripe, rows, width).t());
+            gemm::gemm(pool, &mut scratch.workspace, a, b, &mut out[first..], outputs, false);
+        }
+    }
+
+    /// Some rows in f32, widened where they are not.
+    fn stripe<'a>(&'a self, pool: &Pool, wide: &'a mut Vec<f32>, first: usize, rows: usize) -> &'a [f32] {
+        let width = self.columns;
+        if let Elements::Single(values) = &self.elements {
+            return &values[first * width..(first + rows) * width];
+        }
+        wide.resize(STRIPE_ROWS * width, 0.0);
+        let wide = &mut wide[..rows * width];
+        pool.for_rows(rows, TASK_ROWS, Rows::new(wide, width), |range, out| {
+            self.rows(first + range.start, out)
+        });
+        wide
+    }
+}
+
+/// What products of many rows need; it grows with the first.
+#[derive(Default)]
+pub(crate) struct Stripe {
+    wide: Vec<f32>,
+    workspace: Workspace,
+}
+
+/// The tensor in 16 bits, if that loses nothing.
+fn read_half(
+    pool: &Pool,
+    source: &dyn Source,
+    name: &str,
+    (rows, columns): (usize, usize),
+    kind: Half,
+) -> Result<Option<Vec<u16>>, FileError> {
+    let mut bits = vec![0u16; rows * columns];
+    let task = TASK_ROWS.min(rows.max(1));
+    let mut buffers =
+        PerWorker::new(pool.threads(), || (vec![0f32; task * columns], vec![0f32; task * columns]));
+    // The first failure, or that a value did not fit: the tasks after it have nothing to do.
+    let outcome: Mutex<Result<bool, FileError>> = Mutex::new(Ok(true));
+    pool.for_rows_with(
+        rows,
+        task,
+        &mut buffers,
+        Rows::new(&mut bits, columns),
+        |(wide, back), range, bits| {
+            if !matches!(*outcome.lock().expect("no task panics with it"), Ok(true)) {
+                return;
+            }
+            let (wide, back) = (&mut wide[..bits.len()], &mut back[..bits.len()]);
+            let result = source.read(name, range, wide).map(|()| {
+                narrow(kind, wide, bits, back);
+                wide.iter().zip(&*back).all(|(a, b)| a.to_bits() == b.to_bits())
+            });
+            if !matches!(result, Ok(true)) {
+                *outcome.lock().expect("no task panics with it") = result;
+            }
+        },
+    );
+    let exact = outcome.into_inner().expect("no task panics with it")?;
+    Ok(exact.then_some(bits))
+}
+
+/// Writes the nearest 16-bit numbers (bfloat16: the upper halves) and what they stand for.
+fn narrow(kind: Half, values: &[f32], bits: &mut [u16], back: &mut [f32]) {
+    match kind {
+        Half::Bf16 => {
+            bits.iter_mut().zip(values).for_each(|(bits, value)| *bits = (value.to_bits() >> 16) as u16);
+            half::widen_bf16(bits, back);
+        }
+        Half::F16 => {
+            half::narrow_f16(values, bits);
+            half::widen_f16(bits, back);
+        }
+    }
+}
