@@ -115,6 +115,21 @@ impl Engine {
         self.pool.threads()
     }
 
+    /// Bytes of weights that one step of decoding reads, the head included.
+    pub fn decode_bytes(&self) -> usize {
+        let floats = |block: &Block| block.linears.iter().map(Linear::float_bytes).sum::<usize>();
+        self.memory.len() + self.blocks.iter().map(floats).sum::<usize>() + self.head().bytes()
+    }
+
+    /// Multiplications and additions of the projections for one token.
+    pub fn operations_per_token(&self) -> usize {
+        let layer = Projection::ALL.map(|projection| {
+            let (n, k) = projection.shape(&self.config);
+            2 * n * k
+        });
+        self.config.layers * layer.iter().sum::<usize>()
+    }
+
     /// A session with places for `context` tokens.
     ///
     /// # Errors

@@ -89,6 +89,14 @@ impl Linear {
         }
     }
 
+    /// Bytes of a projection that is not packed.
+    pub(crate) fn float_bytes(&self) -> usize {
+        match self {
+            Self::Ternary { .. } => 0,
+            Self::Float(table) => table.bytes(),
+        }
+    }
+
     fn scaled<'a>(&self, memory: &'a [u8]) -> Option<Scaled<'a>> {
         match self {
             Self::Ternary { bytes, n, k, gamma } => {

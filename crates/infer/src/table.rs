@@ -72,6 +72,14 @@ impl Table {
         elements / self.columns
     }
 
+    /// Bytes of all elements.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.elements {
+            Elements::Single(values) => size_of_val(&values[..]),
+            Elements::Half(_, bits) => size_of_val(&bits[..]),
+        }
+    }
+
     /// `row · x`.
     pub(crate) fn dot(&self, row: usize, x: &[f32]) -> f32 {
         let range = row * self.columns..(row + 1) * self.columns;

@@ -74,32 +74,28 @@ multiversion! {
     }
 }
 
-/// Lanes of every sum: one 512-bit register.
+/// Lanes of a sum in the end: one 512-bit register.
 const LANES: usize = 16;
-/// Registers that sum side by side, because one addition waits for the one before it.
-const CHAINS: usize = 4;
+/// Lanes that sum side by side: four registers, because one addition waits for the one before it.
+const WIDE: usize = 4 * LANES;
 
 /// `Σ widen(a)·b` in a fixed order.
 #[inline(always)]
 fn dot(a: &[u16], b: &[f32], widen: impl Fn(u16) -> f32) -> f32 {
     assert_eq!(a.len(), b.len());
-    let mut sums = [[0.0f32; LANES]; CHAINS];
-    let (whole_a, whole_b) = (a.chunks_exact(LANES * CHAINS), b.chunks_exact(LANES * CHAINS));
-    let (rest_a, rest_b) = (whole_a.remainder(), whole_b.remainder());
-    for (a, b) in whole_a.zip(whole_b) {
-        for (c, sums) in sums.iter_mut().enumerate() {
-            for (l, sum) in sums.iter_mut().enumerate() {
-                *sum += widen(a[c * LANES + l]) * b[c * LANES + l];
-            }
+    let mut sums = [0.0f32; WIDE];
+    let ((whole_a, rest_a), (whole_b, rest_b)) = (a.as_chunks::<WIDE>(), b.as_chunks::<WIDE>());
+    for (a, b) in whole_a.iter().zip(whole_b) {
+        for l in 0..WIDE {
+            sums[l] += widen(a[l]) * b[l];
         }
     }
-    for (i, (a, b)) in rest_a.iter().zip(rest_b).enumerate() {
-        sums[i / LANES][i % LANES] += widen(*a) * b;
+    for ((sum, a), b) in sums.iter_mut().zip(rest_a).zip(rest_b) {
+        *sum += widen(*a) * b;
     }
-    let [first, second, third, fourth] = sums;
     let mut lanes = [0.0; LANES];
-    for (l, lane) in lanes.iter_mut().enumerate() {
-        *lane = (first[l] + second[l]) + (third[l] + fourth[l]);
+    for l in 0..LANES {
+        lanes[l] = (sums[l] + sums[LANES + l]) + (sums[2 * LANES + l] + sums[3 * LANES + l]);
     }
     crate::lanes::tree(lanes)
 }

@@ -6,11 +6,13 @@ pub mod config;
 pub mod layout;
 pub mod presets;
 pub mod quantize;
+pub mod random;
 pub mod reference;
 pub mod source;
 pub mod weights;
 
 pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeStyle};
 pub use layout::{Layout, Norm, Projection, Slot};
+pub use random::Random;
 pub use source::{Encoding, Source};
 pub use weights::Weights;

@@ -1,5 +1,7 @@
 //! `trilobit bench`: how fast this machine is.
 
+mod inference;
+
 use anyhow::Result;
 use clap::Subcommand;
 use kernels::gemm::{self, View, Workspace};
@@ -25,6 +27,10 @@ enum Verb {
     Train(Train),
     /// The matrix products alone: f32, and int8 by ternary with every kernel of this machine
     Kernels(Kernels),
+    /// Tokens generated one after another
+    Decode(inference::Args),
+    /// A prompt read at once
+    Prefill(inference::Args),
 }
 
 #[derive(clap::Args)]
@@ -70,6 +76,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match args.verb {
         Verb::Train(args) => train(&args)?,
         Verb::Kernels(args) => kernels(&args),
+        Verb::Decode(args) => inference::decode(&args)?,
+        Verb::Prefill(args) => inference::prefill(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,6 +154,13 @@ fn integer(pool: &Pool, kernel: &dyn TernaryKernel, (m, n, k): (usize, usize, us
     median(rounds, || {
         ternary::matmul_scaled(pool, kernel, Packed { bytes: &packed, n, k }, &q, &scale, &mut out);
     })
+}
+
+/// Operations per second of the fastest ternary kernel on a product that stays in the caches.
+fn integer_peak(pool: &Pool, rounds: usize) -> f64 {
+    const SHAPE: (usize, usize, usize) = (512, 512, 512);
+    let (m, n, k) = SHAPE;
+    2.0 * (m * n * k) as f64 / integer(pool, ternary::select(), SHAPE, rounds.max(9))
 }
 
 /// Median seconds of `rounds` calls after one that is not counted.

@@ -1,0 +1,172 @@
+//! `trilobit bench decode|prefill`: how fast a model is served, and how near that is to what the machine can do.
+
+use super::{median, peak_rss_mb, threads};
+use anyhow::{Result, bail};
+use infer::{Batch, Engine, EngineOptions, Limits, Model, Piece, SequenceId};
+use kernels::memory::{self, Memory};
+use kernels::pool::Pool;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Instant;
+use train::RunConfig;
+
+/// As typed.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model; without one, a preset with random weights
+    model: Option<PathBuf>,
+    /// The shape of a network with random weights
+    #[arg(long, value_name = "NAME", default_value = "2b4t")]
+    preset: String,
+    /// Random weights of the preset
+    #[arg(long)]
+    random: bool,
+    /// Threads [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Tokens: decode generates them, prefill reads them [default: 64 and 512]
+    #[arg(long, value_name = "N")]
+    tokens: Option<usize>,
+    /// Sequences decoded together
+    #[arg(long, value_name = "M", default_value_t = 1)]
+    sequences: usize,
+    /// Repetitions; the median counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokens before those that `decode` times.
+const PROMPT: usize = 8;
+
+impl Args {
+    fn engine(&self) -> Result<Engine> {
+        let options = EngineOptions { threads: threads(self.threads), ..EngineOptions::default() };
+        match &self.model {
+            Some(_) if self.random => {
+                bail!("a model was named, so --random has nothing to do; leave one of them out")
+            }
+            Some(path) => Ok(Model::open(path, options)?.engine),
+            None => {
+                let config = RunConfig::resolve(Some(&self.preset), None, &[])?.model;
+                Ok(Engine::new(&model::Random::new(&config, 0), options)?)
+            }
+        }
+    }
+}
+
+/// Some token of the vocabulary.
+fn id(index: usize, vocabulary: usize) -> u32 {
+    (index * 7919 % vocabulary) as u32
+}
+
+/// Times single steps of all sequences together.
+pub fn decode(args: &Args) -> Result<()> {
+    let engine = args.engine()?;
+    let tokens = args.tokens.unwrap_or(64);
+    let vocabulary = engine.config().vocabulary;
+    let context = (PROMPT + tokens).min(engine.config().context);
+    let limits = Limits {
+        sequences: args.sequences,
+        context,
+        tokens: args.sequences * (context + 31),
+        rows: (args.sequences * PROMPT).max(1),
+    };
+    let mut batch = engine.batch(limits);
+    let sequences: Vec<SequenceId> = (0..args.sequences).map_while(|_| batch.open(context)).collect();
+    let mut seconds = Vec::new();
+    for _ in 0..=args.rounds {
+        seconds.push(decode_round(&mut batch, &sequences, tokens.min(context - PROMPT), vocabulary)?);
+    }
+    // The first round warms up.
+    let seconds = middle(&seconds[1..]);
+    let steps = tokens as f64 / seconds;
+    let bytes = engine.decode_bytes() as f64;
+    let bandwidth = bandwidth(engine.threads())?;
+    let result = json!({
+        "threads": engine.threads(), "sequences": sequences.len(), "tokens": tokens,
+        "tokens_per_s": steps * sequences.len() as f64, "ms_per_step": 1e3 / steps,
+        "bytes_per_step": bytes, "gb_per_s": bytes * steps / 1e9, "read_gb_per_s": bandwidth,
+        "share_of_read": bytes * steps / 1e9 / bandwidth, "peak_rss_mb": peak_rss_mb(),
+    });
+    print(args, &result, "share_of_read", "of a plain multi-stream read");
+    Ok(())
+}
+
+/// Seconds for `tokens` steps after a prompt.
+fn decode_round(
+    batch: &mut Batch,
+    sequences: &[SequenceId],
+    tokens: usize,
+    vocabulary: usize,
+) -> Result<f64> {
+    let prompt: Vec<u32> = (0..PROMPT).map(|i| id(i, vocabulary)).collect();
+    for &sequence in sequences {
+        batch.rewind(sequence, 0);
+        batch.forward(&[Piece { sequence, ids: &prompt }])?;
+    }
+    let begun = Instant::now();
+    for step in 0..tokens {
+        let ids: Vec<[u32; 1]> = (0..sequences.len()).map(|i| [id(step + i, vocabulary)]).collect();
+        let pieces = sequences.iter().zip(&ids).map(|(&sequence, ids)| Piece { sequence, ids });
+        batch.forward(&pieces.collect::<Vec<_>>())?;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// Times whole prompts.
+pub fn prefill(args: &Args) -> Result<()> {
+    let engine = args.engine()?;
+    let tokens = args.tokens.unwrap_or(512).min(engine.config().context);
+    let ids: Vec<u32> = (0..tokens).map(|i| id(i, engine.config().vocabulary)).collect();
+    let mut session = engine.session(tokens)?;
+    let mut failure = Ok(());
+    let seconds = median(args.rounds, || {
+        session.reset();
+        if let Err(error) = session.forward(&ids) {
+            failure = Err(error);
+        }
+    });
+    failure?;
+    let speed = tokens as f64 / seconds;
+    let operations = engine.operations_per_token() as f64 * speed;
+    let peak = super::integer_peak(&Pool::new(engine.threads()), args.rounds);
+    let result = json!({
+        "threads": engine.threads(), "tokens": tokens, "tokens_per_s": speed, "seconds": seconds,
+        "gop_per_s": operations / 1e9, "peak_gop_per_s": peak / 1e9, "share_of_peak": operations / peak,
+        "peak_rss_mb": peak_rss_mb(),
+    });
+    print(args, &result, "share_of_peak", "of the integer peak");
+    Ok(())
+}
+
+fn print(args: &Args, result: &Value, share: &str, of: &str) {
+    if args.json {
+        println!("{result}");
+        return;
+    }
+    let number = |key: &str| result[key].as_f64().unwrap_or(0.0);
+    println!("{:.1} tokens/s, {:.0} % {of}", number("tokens_per_s"), 100.0 * number(share));
+}
+
+/// GB/s of a plain read of half a gigabyte, the best of three.
+fn bandwidth(threads: usize) -> Result<f64> {
+    const BYTES: usize = 512 << 20;
+    let mut block = Memory::zeroed(BYTES)?;
+    block.fill(1);
+    let pool = Pool::new(threads);
+    let read = || {
+        let begun = Instant::now();
+        std::hint::black_box(memory::read(&pool, &block));
+        BYTES as f64 / begun.elapsed().as_secs_f64() / 1e9
+    };
+    Ok((0..3).map(|_| read()).fold(0.0, f64::max))
+}
+
+fn middle(seconds: &[f64]) -> f64 {
+    let mut seconds = seconds.to_vec();
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}
