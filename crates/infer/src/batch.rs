@@ -2,6 +2,7 @@
 
 use crate::layers::{Activations, Pass, Place};
 use crate::pages::{PAGE, Pages};
+use crate::screen::Scratch;
 use crate::table::Stripe;
 use crate::{Engine, InferError};
 use model::Config;
@@ -23,13 +24,24 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SequenceId(usize);
 
-/// Tokens of one sequence to be read in a step; the logits of the last one are wanted.
+/// Tokens of one sequence to be read in a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     /// which sequence
     pub sequence: SequenceId,
     /// the tokens behind those it has seen, at least one
     pub ids: &'a [u32],
+    /// what is wanted of the last one
+    pub want: Want,
+}
+
+/// Which logits of a token are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// all of the vocabulary
+    All,
+    /// the greatest, so many; they are the same numbers, and cost less
+    Best(usize),
 }
 
 /// Sequences in flight over one engine.
@@ -44,15 +56,26 @@ pub struct Batch<'e> {
     rows: Activations,
     ids: Vec<u32>,
     places: Vec<Place>,
-    /// rows of the pass whose logits are wanted, and the piece they end
-    ends: Vec<(usize, usize)>,
+    /// rows of the pass whose logits are wanted
+    ends: Vec<End>,
     /// (pieces, V)
     logits: Vec<f32>,
+    /// the greatest logits of each piece that wanted those
+    best: Vec<Vec<(u32, f32)>>,
     /// (T, V), only for [`Batch::forward_each`]
     all_logits: Vec<f32>,
     /// (pieces, H)
-    heads: Vec<f32>,
+    inputs: Vec<f32>,
     stripe: Stripe,
+    screening: Option<Scratch>,
+}
+
+/// The last row of a piece.
+#[derive(Clone, Copy)]
+struct End {
+    row: usize,
+    piece: usize,
+    want: Want,
 }
 
 impl<'e> Batch<'e> {
@@ -73,8 +96,10 @@ impl<'e> Batch<'e> {
             ends: Vec::with_capacity(limits.rows),
             logits: vec![0.0; limits.sequences * config.vocabulary],
             all_logits: Vec::new(),
-            heads: vec![0.0; limits.sequences * config.hidden],
+            best: vec![Vec::new(); limits.sequences],
+            inputs: vec![0.0; limits.sequences * config.hidden],
             stripe: Stripe::default(),
+            screening: engine.screen.as_ref().map(|_| Scratch::new(config.vocabulary, config.hidden)),
         }
     }
 
@@ -146,7 +171,8 @@ impl<'e> Batch<'e> {
         self.seen[sequence.0] = Some(tokens);
     }
 
-    /// Reads the pieces, at most one of each sequence; [`Batch::logits`] then has those of each piece's last token.
+    /// Reads the pieces, at most one of each sequence; [`Batch::logits`] or [`Batch::best`] then has what each wanted of its
+    /// last token.
     ///
     /// # Errors
     /// A piece without ids, an id beyond the vocabulary, more ids than places are left: the batch is then as before.
@@ -156,7 +182,7 @@ impl<'e> Batch<'e> {
             for (number, id) in piece.ids.iter().enumerate() {
                 self.push(piece.sequence, *id);
                 if number + 1 == piece.ids.len() {
-                    self.ends.push((self.ids.len() - 1, index));
+                    self.ends.push(End { row: self.ids.len() - 1, piece: index, want: piece.want });
                 }
                 if self.ids.len() == self.limits.rows {
                     self.flush();
@@ -167,10 +193,16 @@ impl<'e> Batch<'e> {
         Ok(())
     }
 
-    /// Logits (V) of the last token of a piece of the last [`Batch::forward`].
+    /// Logits (V) of the last token of a piece of the last [`Batch::forward`] that wanted [`Want::All`].
     pub fn logits(&self, piece: usize) -> &[f32] {
         let vocabulary = self.engine.config.vocabulary;
         &self.logits[piece * vocabulary..][..vocabulary]
+    }
+
+    /// Ids and logits of the greatest of a piece that wanted [`Want::Best`]: the greatest first, the lower id first among
+    /// equals.
+    pub fn best(&self, piece: usize) -> &[(u32, f32)] {
+        &self.best[piece]
     }
 
     /// Reads one piece and shows `visit` the index and the logits (V) of each of its ids; the last are kept as those of
@@ -234,18 +266,45 @@ impl<'e> Batch<'e> {
     /// Takes the tokens at hand through the layers, and those that end a piece through the head.
     fn flush(&mut self) {
         self.pass();
-        let (vocabulary, hidden) = (self.engine.config.vocabulary, self.engine.config.hidden);
-        // Pieces end in order, so that the logits of one pass lie side by side.
-        let Some((_, first)) = self.ends.first().copied() else {
-            return;
-        };
-        let x = &mut self.heads[..self.ends.len() * hidden];
-        for ((row, _), x) in self.ends.iter().zip(x.chunks_exact_mut(hidden)) {
-            x.copy_from_slice(&self.rows.stream[row * hidden..][..hidden]);
+        let ends = std::mem::take(&mut self.ends);
+        let whole = |end: &End| end.want == Want::All || self.engine.screen.is_none();
+        // Runs of pieces that need all logits go through the head together; their rows lie side by side.
+        for run in ends.chunk_by(|a, b| whole(a) && whole(b)) {
+            match whole(&run[0]) {
+                true => self.whole_head(run),
+                false => self.screened_head(run[0]),
+            }
         }
-        let out = &mut self.logits[first * vocabulary..][..self.ends.len() * vocabulary];
-        self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, out);
+        self.ends = ends;
         self.ends.clear();
+    }
+
+    fn whole_head(&mut self, run: &[End]) {
+        let (vocabulary, hidden) = (self.engine.config.vocabulary, self.engine.config.hidden);
+        let x = &mut self.inputs[..run.len() * hidden];
+        for (end, x) in run.iter().zip(x.chunks_exact_mut(hidden)) {
+            x.copy_from_slice(&self.rows.stream[end.row * hidden..][..hidden]);
+        }
+        let out = &mut self.logits[run[0].piece * vocabulary..][..run.len() * vocabulary];
+        self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, out);
+        for (end, logits) in run.iter().zip(out.chunks_exact(vocabulary)) {
+            if let Want::Best(count) = end.want {
+                greatest(logits, count, &mut self.best[end.piece]);
+            }
+        }
+    }
+
+    fn screened_head(&mut self, end: End) {
+        let (Some(screen), Some(scratch), Want::Best(count)) =
+            (&self.engine.screen, &mut self.screening, end.want)
+        else {
+            unreachable!("only what wants the best is screened");
+        };
+        let x = &self.rows.stream[end.row * screen.columns()..][..screen.columns()];
+        screen.best(&self.engine.pool, self.engine.head(), x, count, scratch);
+        let best = &mut self.best[end.piece];
+        best.clear();
+        best.extend_from_slice(&scratch.best);
     }
 
     /// Takes the tokens at hand through the layers; their outputs are then in `stream`.
@@ -258,6 +317,17 @@ impl<'e> Batch<'e> {
         self.ids.clear();
         self.places.clear();
     }
+}
+
+/// The `count` greatest of `logits`, the greatest first, the lower id first among equals.
+fn greatest(logits: &[f32], count: usize, best: &mut Vec<(u32, f32)>) {
+    let rank = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    best.clear();
+    best.extend((0..).zip(logits.iter().copied()));
+    let count = count.clamp(1, best.len());
+    best.select_nth_unstable_by(count - 1, rank);
+    best.truncate(count);
+    best.sort_unstable_by(rank);
 }
 
 /// Rows of one pass of [`Batch::forward_each`], whose logits (T, V) are all kept.

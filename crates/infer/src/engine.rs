@@ -2,9 +2,10 @@
 
 use crate::InferError;
 use crate::attention::Heads;
-use crate::batch::{Batch, Limits};
+use crate::batch::{Batch, Limits, Want};
 use crate::linear::{Arithmetic, Linear};
 use crate::pages::KvType;
+use crate::screen::{self, Screen};
 use crate::session::Session;
 use crate::table::Table;
 use kernels::memory::Memory;
@@ -21,13 +22,15 @@ pub struct EngineOptions {
     pub lambda: f32,
     /// how keys and values are kept
     pub kv: KvType,
+    /// keep a large head a second time at eight bits a weight, so that the best tokens are found (exactly) at half the cost
+    pub screen: bool,
 }
 
 impl Default for EngineOptions {
-    /// All processors, λ = 1, keys and values in binary16.
+    /// All processors, λ = 1, keys and values in binary16, the head screened.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, lambda: 1.0, kv: KvType::default() }
+        Self { threads, lambda: 1.0, kv: KvType::default(), screen: true }
     }
 }
 
@@ -44,6 +47,8 @@ pub struct Engine {
     pub(crate) embedding: Table,
     /// (V, H); `None` where the embedding is the head
     untied_head: Option<Table>,
+    /// of the head, where it is large
+    pub(crate) screen: Option<Screen>,
     /// (H)
     pub(crate) final_norm: Vec<f32>,
     /// (C, D/2)
@@ -88,7 +93,12 @@ impl Engine {
         let (memory, blocks) = loader.blocks(&layout)?;
         let table = (config.vocabulary, config.hidden);
         let embedding = Table::read(&pool, source, "embedding", table)?;
-        let head = || Table::read(&pool, source, "head", table);
+        let untied_head = if config.tied { None } else { Some(Table::read(&pool, source, "head", table)?) };
+        let head = untied_head.as_ref().unwrap_or(&embedding);
+        let screened = options.screen && table.0 * table.1 >= screen::ELEMENTS_MIN;
+        let screen = screened.then(|| Screen::new(&pool, head)).transpose();
+        let bytes = table.0 * table.1;
+        let screen = screen.map_err(|error| InferError::Memory { bytes, error })?;
         let (cos, sin) = rope::tables(config.context, config.head_size, config.rope_theta);
         Ok(Self {
             arithmetic,
@@ -96,7 +106,8 @@ impl Engine {
             memory,
             blocks,
             embedding,
-            untied_head: if config.tied { None } else { Some(head()?) },
+            untied_head,
+            screen,
             final_norm: loader.vector("final_norm", config.hidden)?,
             cos,
             sin,
@@ -115,10 +126,14 @@ impl Engine {
         self.pool.threads()
     }
 
-    /// Bytes of weights that one step of decoding reads, the head included.
-    pub fn decode_bytes(&self) -> usize {
+    /// Bytes of weights that one step of decoding reads: all logits wanted, or only the best.
+    pub fn decode_bytes(&self, want: Want) -> usize {
         let floats = |block: &Block| block.linears.iter().map(Linear::float_bytes).sum::<usize>();
-        self.memory.len() + self.blocks.iter().map(floats).sum::<usize>() + self.head().bytes()
+        let head = match (want, &self.screen) {
+            (Want::Best(_), Some(screen)) => screen.bytes(),
+            _ => self.head().bytes(),
+        };
+        self.memory.len() + self.blocks.iter().map(floats).sum::<usize>() + head
     }
 
     /// Multiplications and additions of the projections for one token.

@@ -2,7 +2,7 @@
 
 use crate::sample::{Sampler, Sampling};
 use crate::stop::StopFilter;
-use crate::{InferError, Session};
+use crate::{InferError, Session, Want};
 use std::ops::ControlFlow;
 use std::time::Instant;
 use text::{StreamDecoder, Tokenizer};
@@ -83,15 +83,12 @@ pub fn generate(
         on_text,
     };
     let mut tokens = Vec::new();
-    session.forward(prompt)?;
+    let mut id = next(session, &mut sampler, prompt)?;
     let start = Instant::now();
     let finish = loop {
         if tokens.len() >= options.max_tokens {
             break Finish::MaxTokens;
         }
-        let Some(id) = sampler.choose(session.logits()) else {
-            return Err(InferError::NotFinite { position: session.position() });
-        };
         if options.end_of_text.contains(&id) {
             break Finish::EndOfText;
         }
@@ -103,11 +100,20 @@ pub fn generate(
             break Finish::ContextFull;
         }
         if tokens.len() < options.max_tokens {
-            session.forward(&[id])?;
+            id = next(session, &mut sampler, &[id])?;
         }
     };
     let seconds = start.elapsed().as_secs_f64().max(1e-9);
     Ok(Generated { tokens_per_s: tokens.len() as f64 / seconds, tokens, text: out.finish(finish), finish })
+}
+
+/// Reads `ids` and chooses what follows.
+fn next(session: &mut Session, sampler: &mut Sampler, ids: &[u32]) -> Result<u32, InferError> {
+    let id = match sampler.want() {
+        Want::All => sampler.choose(session.forward(ids)?),
+        Want::Best(count) => sampler.choose_among(session.forward_best(ids, count)?.iter().copied()),
+    };
+    id.ok_or_else(|| InferError::NotFinite { position: session.position() })
 }
 
 /// The way from ids to the caller's text.

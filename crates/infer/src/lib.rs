@@ -14,11 +14,12 @@ mod linear;
 mod load;
 mod pages;
 mod sample;
+mod screen;
 mod session;
 mod stop;
 mod table;
 
-pub use batch::{Batch, Limits, Piece, SequenceId};
+pub use batch::{Batch, Limits, Piece, SequenceId, Want};
 pub use engine::{Engine, EngineOptions};
 pub use error::InferError;
 pub use generate::{Finish, Generated, Options, generate};

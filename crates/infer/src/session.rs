@@ -1,6 +1,6 @@
 //! One sequence of tokens: a batch of one.
 
-use crate::batch::{Batch, Limits, Piece, SequenceId};
+use crate::batch::{Batch, Limits, Piece, SequenceId, Want};
 use crate::{Engine, InferError};
 use model::Config;
 
@@ -61,8 +61,17 @@ impl<'e> Session<'e> {
     /// # Errors
     /// No ids, an id beyond the vocabulary, more ids than places are left. The session is then as it was before.
     pub fn forward(&mut self, ids: &[u32]) -> Result<&[f32], InferError> {
-        self.batch.forward(&[Piece { sequence: self.sequence, ids }])?;
+        self.batch.forward(&[Piece { sequence: self.sequence, ids, want: Want::All }])?;
         Ok(self.logits())
+    }
+
+    /// As [`Session::forward`], but returns only the `count` greatest logits and their ids, the greatest first.
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    pub fn forward_best(&mut self, ids: &[u32], count: usize) -> Result<&[(u32, f32)], InferError> {
+        self.batch.forward(&[Piece { sequence: self.sequence, ids, want: Want::Best(count) }])?;
+        Ok(self.batch.best(0))
     }
 
     /// As [`Session::forward`], and shows `visit` the index and the logits (V) of each id.
@@ -74,7 +83,7 @@ impl<'e> Session<'e> {
         ids: &[u32],
         visit: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), InferError> {
-        self.batch.forward_each(Piece { sequence: self.sequence, ids }, visit)
+        self.batch.forward_each(Piece { sequence: self.sequence, ids, want: Want::All }, visit)
     }
 
     /// As [`Session::forward`], but returns the logits (T, V) of all ids.

@@ -72,6 +72,11 @@ impl Table {
         elements / self.columns
     }
 
+    /// K.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Bytes of all elements.
     pub(crate) fn bytes(&self) -> usize {
         match &self.elements {

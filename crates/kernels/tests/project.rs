@@ -2,6 +2,7 @@
 
 use kernels::gate;
 use kernels::pool::Pool;
+use kernels::ternary::bytes::{self, Bytes};
 use kernels::ternary::project::{Codes, Scaled, Scratch, project, project_add, project_gated};
 use kernels::ternary::two_bit::{TwoBit, pack, packed_len};
 use kernels::ternary::{TernaryKernel, supported};
@@ -85,6 +86,48 @@ proptest! {
                 compare(kernel, threads, Codes { q: &q, scales: &scales }, [&a, &b, &c]);
             }
         }
+    }
+}
+
+fn compare_bytes(n: usize, k: usize, weights: &[i8], q: &[i8]) {
+    let mut expected = Vec::new();
+    for q in q.chunks_exact(k) {
+        expected.extend(
+            weights
+                .chunks_exact(k)
+                .map(|w| -> i32 { w.iter().zip(q).map(|(w, q)| i32::from(*w) * i32::from(*q)).sum() }),
+        );
+    }
+    for threads in [1, 3] {
+        let pool = Pool::new(threads);
+        let mut packed = vec![0xff; bytes::packed_len(n, k)];
+        bytes::pack_from(&pool, n, k, &mut packed, |rows, out| {
+            out.copy_from_slice(&weights[rows.start * k..rows.end * k]);
+        });
+        for kernel in supported() {
+            let mut out = vec![7; expected.len()];
+            bytes::sums(&pool, kernel, Bytes { bytes: &packed, n, k }, q, &mut out);
+            assert!(out == expected, "{} ({n}, {k})", kernel.name());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn every_kernel_is_exact_with_bytes(m in 0usize..20, n in 1usize..150, k in 1usize..100, seed: u64) {
+        let mut draw = Draw(seed);
+        let mut bytes = |len: usize| -> Vec<i8> { (0..len).map(|_| draw.next() as i8).collect() };
+        let (weights, q) = (bytes(n * k), bytes(m * k));
+        compare_bytes(n, k, &weights, &q);
+    }
+}
+
+#[test]
+fn the_largest_products_of_bytes_do_not_overflow() {
+    for (weight, q) in [(-128, -128), (127, -128), (127, 127), (-128, 127)] {
+        let (n, k) = (17, 7001);
+        compare_bytes(n, k, &vec![weight; n * k], &vec![q; 2 * k]);
     }
 }
 

@@ -10,7 +10,7 @@ mod temperature;
 mod top_k;
 mod top_p;
 
-use crate::InferError;
+use crate::{InferError, Want};
 use draw::Draws;
 use repetition::Seen;
 
@@ -92,14 +92,29 @@ impl Sampler {
         self.seen.insert(id);
     }
 
+    /// Which logits it needs: as few as its choice depends on.
+    pub fn want(&self) -> Want {
+        let Sampling { temperature, top_k, repetition_penalty, .. } = self.sampling;
+        match (temperature == 0.0, top_k) {
+            _ if repetition_penalty != 1.0 => Want::All,
+            (true, _) => Want::Best(1),
+            (false, 0) => Want::All,
+            (false, top_k) => Want::Best(top_k),
+        }
+    }
+
     /// The next token, or `None` when a logit is NaN or infinite.
     pub fn choose(&mut self, logits: &[f32]) -> Option<u32> {
-        if !logits.iter().all(|logit| logit.is_finite()) {
+        self.choose_among((0..).zip(logits.iter().copied()))
+    }
+
+    /// [`Sampler::choose`] among some ids and their logits.
+    pub fn choose_among(&mut self, logits: impl Iterator<Item = (u32, f32)>) -> Option<u32> {
+        self.candidates.clear();
+        self.candidates.extend(logits.map(|(id, logit)| Candidate { id, logit, probability: 0.0 }));
+        if !self.candidates.iter().all(|candidate| candidate.logit.is_finite()) {
             return None;
         }
-        self.candidates.clear();
-        let candidates = logits.iter().zip(0..).map(|(&logit, id)| Candidate { id, logit, probability: 0.0 });
-        self.candidates.extend(candidates);
         repetition::apply(&mut self.candidates, &self.seen, self.sampling.repetition_penalty);
         let id = match self.sampling.temperature {
             0.0 => likeliest(&self.candidates)?,

@@ -6,12 +6,13 @@
 //! ```
 
 use super::two_bit::{GROUP, GROUP_BYTES, TILE, TILES, tile_len};
-use super::{DEPTH, PANEL, STEP, TernaryKernel};
+use super::{DEPTH, PANEL, STEP, TernaryKernel, bytes};
 use crate::isa::Isa;
 use std::arch::x86_64::{
-    __m256i, _mm_cvtsi32_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_srl_epi16, _mm256_storeu_si256,
+    __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_cvtepu8_epi16, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srl_epi16,
+    _mm256_storeu_si256,
 };
 
 /// Sums of one register of 32 bits.
@@ -55,6 +56,46 @@ impl TernaryKernel for Avx2 {
                 // SAFETY: AVX2 is there; every tile holds a group of weights for each sixteen of q.
                 unsafe { run_two_bit(&packed[from..], tile_len(k), q, sums) };
             }
+        }
+    }
+
+    fn panel_bytes(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        assert!(self.isa().is_supported(), "this machine lacks AVX2");
+        assert!(packed.len() == TILES * bytes::tile_len(k) && q.len() == sums.len() * k);
+        for (q, sums) in q.chunks_exact(k.max(1)).zip(sums) {
+            // SAFETY: AVX2 is there; lengths as asserted above.
+            unsafe { row_bytes(packed, k, q, sums) };
+        }
+    }
+}
+
+/// One row over bytes of any value: 16-bit products cannot hold them, so weights and activations are widened first.
+///
+/// # Safety
+/// AVX2 is there; `packed` is four tiles of ⌈k/4⌉ steps, `q` one row of k.
+#[target_feature(enable = "avx2")]
+unsafe fn row_bytes(packed: &[u8], k: usize, q: &[i8], sums: &mut [i32; PANEL]) {
+    for (tile, sums) in sums.chunks_exact_mut(TILE).enumerate() {
+        let steps = packed[tile * bytes::tile_len(k)..].chunks_exact(bytes::STEP);
+        // Each register: twos of products of four columns.
+        let mut totals = [_mm256_setzero_si256(); TILE / 4];
+        for (q, step) in q.chunks(DEPTH).zip(steps) {
+            let mut four = [0i16; DEPTH];
+            four.iter_mut().zip(q).for_each(|(wide, q)| *wide = i16::from(*q));
+            let four = _mm256_set1_epi64x(i64::from_le_bytes(std::array::from_fn(|i| {
+                four[i / 2].to_le_bytes()[i % 2]
+            })));
+            for (i, total) in totals.iter_mut().enumerate() {
+                // SAFETY: a step is 64 bytes.
+                let weights = unsafe { _mm_loadu_si128(step.as_ptr().add(16 * i).cast()) };
+                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(_mm256_cvtepu8_epi16(weights), four));
+            }
+        }
+        for (total, sums) in totals.into_iter().zip(sums.chunks_exact_mut(4)) {
+            let mut twos = [0i32; LANES];
+            // SAFETY: eight sums.
+            unsafe { _mm256_storeu_si256(twos.as_mut_ptr().cast(), total) };
+            sums.iter_mut().zip(twos.chunks_exact(2)).for_each(|(sum, two)| *sum += two[0] + two[1]);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use super::two_bit::{GROUP, GROUP_BYTES, TILES, tile_len};
-use super::{DEPTH, PANEL, STEP, TernaryKernel};
+use super::{DEPTH, PANEL, STEP, TernaryKernel, bytes};
 use crate::isa::Isa;
 use std::arch::x86_64::{
     __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32,
@@ -33,22 +33,13 @@ impl TernaryKernel for Avx512Vnni {
     }
 
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
-        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
-        assert!(packed.len() == k.div_ceil(DEPTH) * STEP && q.len() == sums.len() * k);
-        for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
-            let q = &q[block * ROWS * k..][..sums.len() * k];
-            // SAFETY: the instructions are there; lengths as asserted above.
-            unsafe {
-                match sums.len() {
-                    1 => rows::<1>(packed, k, q, sums),
-                    2 => rows::<2>(packed, k, q, sums),
-                    3 => rows::<3>(packed, k, q, sums),
-                    4 => rows::<4>(packed, k, q, sums),
-                    5 => rows::<5>(packed, k, q, sums),
-                    _ => rows::<6>(packed, k, q, sums),
-                }
-            }
-        }
+        assert!(packed.len() == k.div_ceil(DEPTH) * STEP);
+        self.strided(packed, Strides { step: STEP, register: LANES * DEPTH }, k, q, sums);
+    }
+
+    fn panel_bytes(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        assert!(packed.len() == TILES * bytes::tile_len(k));
+        self.strided(packed, Strides { step: bytes::STEP, register: bytes::tile_len(k) }, k, q, sums);
     }
 
     fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
@@ -176,12 +167,49 @@ fn tail(q: &[i8]) -> [i8; GROUP] {
     padded
 }
 
+/// Where the bytes of a panel lie.
+#[derive(Clone, Copy)]
+struct Strides {
+    /// from one four of k to the next
+    step: usize,
+    /// from the first sixteen columns to the next
+    register: usize,
+}
+
+impl Avx512Vnni {
+    /// Adds the products of a panel of bytes; whoever calls has compared the length of `packed` with the strides.
+    fn strided(&self, packed: &[u8], strides: Strides, k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
+        assert!(q.len() == sums.len() * k);
+        for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
+            let q = &q[block * ROWS * k..][..sums.len() * k];
+            // SAFETY: the instructions are there; lengths as asserted above and by the caller.
+            unsafe {
+                match sums.len() {
+                    1 => rows::<1>(packed, strides, k, q, sums),
+                    2 => rows::<2>(packed, strides, k, q, sums),
+                    3 => rows::<3>(packed, strides, k, q, sums),
+                    4 => rows::<4>(packed, strides, k, q, sums),
+                    5 => rows::<5>(packed, strides, k, q, sums),
+                    _ => rows::<6>(packed, strides, k, q, sums),
+                }
+            }
+        }
+    }
+}
+
 /// # Safety
-/// AVX-512 VNNI is there; `packed` holds ⌈k/4⌉ steps, `q` R rows of k, `sums` R rows.
+/// AVX-512 VNNI is there; `packed` holds ⌈k/4⌉ steps of four registers at the strides, `q` R rows of k, `sums` R rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const R: usize>(packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+unsafe fn rows<const R: usize>(
+    packed: &[u8],
+    strides: Strides,
+    k: usize,
+    q: &[i8],
+    sums: &mut [[i32; PANEL]],
+) {
     let whole = k / DEPTH;
-    // SAFETY: every address below lies within the slices, by the caller's promise.
+    // SAFETY: every address that is read lies within the slices, by the caller's promise.
     unsafe {
         let mut totals = [[_mm512_set1_epi32(0); REGISTERS]; R];
         for (totals, sums) in totals.iter_mut().zip(&*sums) {
@@ -190,14 +218,14 @@ unsafe fn rows<const R: usize>(packed: &[u8], k: usize, q: &[i8], sums: &mut [[i
             }
         }
         for step in 0..whole {
-            let weights = load(packed.as_ptr().add(step * STEP));
+            let weights = load(packed.as_ptr().add(step * strides.step), strides.register);
             for (r, totals) in totals.iter_mut().enumerate() {
                 let four = q.as_ptr().add(r * k + step * DEPTH).cast::<i32>().read_unaligned();
                 accumulate(totals, &weights, four);
             }
         }
         if !k.is_multiple_of(DEPTH) {
-            let weights = load(packed.as_ptr().add(whole * STEP));
+            let weights = load(packed.as_ptr().add(whole * strides.step), strides.register);
             for (r, totals) in totals.iter_mut().enumerate() {
                 let mut four = [0u8; DEPTH];
                 for (byte, q) in four.iter_mut().zip(&q[r * k + whole * DEPTH..(r + 1) * k]) {
@@ -214,13 +242,21 @@ unsafe fn rows<const R: usize>(packed: &[u8], k: usize, q: &[i8], sums: &mut [[i
     }
 }
 
+/// Four registers of weights, and a wish for those that come later.
+///
 /// # Safety
-/// AVX-512 is there and 256 bytes can be read.
+/// AVX-512 is there and 64 bytes can be read at each of four strides.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn load(from: *const u8) -> [__m512i; REGISTERS] {
-    // SAFETY: the caller's promise.
-    std::array::from_fn(|j| unsafe { _mm512_loadu_si512(from.add(j * LANES * DEPTH).cast()) })
+unsafe fn load(from: *const u8, stride: usize) -> [__m512i; REGISTERS] {
+    std::array::from_fn(|j| {
+        let at = from.wrapping_add(j * stride);
+        // SAFETY: the caller's promise; a prefetch reads nothing.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+            _mm512_loadu_si512(at.cast())
+        }
+    })
 }
 
 #[inline]

@@ -13,12 +13,13 @@
 //! Columns beyond N and k beyond K are padded with the code 0.
 //!
 //! Training packs its weights anew at every step and uses this layout at once; what serves a model keeps them at two bits
-//! ([`two_bit`]) and multiplies whole projections ([`project`]).
+//! ([`two_bit`]) and multiplies whole projections ([`project`]). Its head is screened by eight-bit weights ([`bytes`]).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+pub mod bytes;
 pub mod project;
 mod scalar;
 pub mod two_bit;
@@ -57,6 +58,12 @@ pub trait TernaryKernel: Sync {
     /// # Panics
     /// As [`TernaryKernel::panel`].
     fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
+
+    /// Adds `Σ_k q[m][k]·byte[n][k]` for a panel of [`bytes`] of any value.
+    ///
+    /// # Panics
+    /// As [`TernaryKernel::panel`].
+    fn panel_bytes(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
 }
 
 /// All kernels, the plainest first.

@@ -1,7 +1,7 @@
 //! Plain loops: the kernel that all others must equal bit for bit.
 
 use super::two_bit::{GROUP, GROUP_BYTES, TILE, tile_len};
-use super::{DEPTH, PANEL, STEP, TernaryKernel};
+use super::{DEPTH, PANEL, STEP, TernaryKernel, bytes};
 use crate::isa::Isa;
 
 /// The portable kernel.
@@ -38,6 +38,20 @@ impl TernaryKernel for Scalar {
                     let code = |at: usize| bytes[at % DEPTH] >> (2 * (at / DEPTH)) & 3;
                     *sum +=
                         q.iter().enumerate().map(|(at, q)| i32::from(*q) * i32::from(code(at))).sum::<i32>();
+                }
+            }
+        }
+    }
+
+    fn panel_bytes(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+        let tile_len = bytes::tile_len(k);
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let q = &q[row * k..][..k];
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let tile = &packed[column / TILE * tile_len..][..tile_len];
+                for (q, step) in q.chunks(DEPTH).zip(tile.chunks_exact(bytes::STEP)) {
+                    let weights = &step[column % TILE * DEPTH..][..DEPTH];
+                    *sum += q.iter().zip(weights).map(|(q, w)| i32::from(*q) * i32::from(*w)).sum::<i32>();
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{median, peak_rss_mb, threads};
 use anyhow::{Result, bail};
-use infer::{Batch, Engine, EngineOptions, Limits, Model, Piece, SequenceId};
+use infer::{Batch, Engine, EngineOptions, Limits, Model, Piece, SequenceId, Want};
 use kernels::memory::{self, Memory};
 use kernels::pool::Pool;
 use serde_json::{Value, json};
@@ -30,6 +30,9 @@ pub struct Args {
     /// Sequences decoded together
     #[arg(long, value_name = "M", default_value_t = 1)]
     sequences: usize,
+    /// All logits of each token instead of the best one (greedy)
+    #[arg(long)]
+    all_logits: bool,
     /// Repetitions; the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
@@ -66,7 +69,7 @@ fn id(index: usize, vocabulary: usize) -> u32 {
 pub fn decode(args: &Args) -> Result<()> {
     let engine = args.engine()?;
     let tokens = args.tokens.unwrap_or(64);
-    let vocabulary = engine.config().vocabulary;
+    let want = if args.all_logits { Want::All } else { Want::Best(1) };
     let context = (PROMPT + tokens).min(engine.config().context);
     let limits = Limits {
         sequences: args.sequences,
@@ -78,12 +81,12 @@ pub fn decode(args: &Args) -> Result<()> {
     let sequences: Vec<SequenceId> = (0..args.sequences).map_while(|_| batch.open(context)).collect();
     let mut seconds = Vec::new();
     for _ in 0..=args.rounds {
-        seconds.push(decode_round(&mut batch, &sequences, tokens.min(context - PROMPT), vocabulary)?);
+        seconds.push(decode_round(&mut batch, &sequences, tokens.min(context - PROMPT), want)?);
     }
     // The first round warms up.
     let seconds = middle(&seconds[1..]);
     let steps = tokens as f64 / seconds;
-    let bytes = engine.decode_bytes() as f64;
+    let bytes = engine.decode_bytes(want) as f64;
     let bandwidth = bandwidth(engine.threads())?;
     let result = json!({
         "threads": engine.threads(), "sequences": sequences.len(), "tokens": tokens,
@@ -96,21 +99,17 @@ pub fn decode(args: &Args) -> Result<()> {
 }
 
 /// Seconds for `tokens` steps after a prompt.
-fn decode_round(
-    batch: &mut Batch,
-    sequences: &[SequenceId],
-    tokens: usize,
-    vocabulary: usize,
-) -> Result<f64> {
+fn decode_round(batch: &mut Batch, sequences: &[SequenceId], tokens: usize, want: Want) -> Result<f64> {
+    let vocabulary = batch.config().vocabulary;
     let prompt: Vec<u32> = (0..PROMPT).map(|i| id(i, vocabulary)).collect();
     for &sequence in sequences {
         batch.rewind(sequence, 0);
-        batch.forward(&[Piece { sequence, ids: &prompt }])?;
+        batch.forward(&[Piece { sequence, ids: &prompt, want }])?;
     }
     let begun = Instant::now();
     for step in 0..tokens {
         let ids: Vec<[u32; 1]> = (0..sequences.len()).map(|i| [id(step + i, vocabulary)]).collect();
-        let pieces = sequences.iter().zip(&ids).map(|(&sequence, ids)| Piece { sequence, ids });
+        let pieces = sequences.iter().zip(&ids).map(|(&sequence, ids)| Piece { sequence, ids, want });
         batch.forward(&pieces.collect::<Vec<_>>())?;
     }
     Ok(begun.elapsed().as_secs_f64())

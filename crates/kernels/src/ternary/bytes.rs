@@ -1,0 +1,99 @@
+//! int8 activations × eight-bit weights, exact in i32: for screening a large table before its few best rows are computed
+//! in full precision.
+//!
+//! A weight w in −128..=127 is stored as w + 128, and the sums start from `−128·Σ q`. Tiles and panels are those of
+//! [`super::two_bit`], with a byte a weight:
+//!
+//! ```text
+//! tile: k 0..4 (64 bytes)            k 4..8 …
+//! column 0      │ column 1 │ …
+//! k0 k1 k2 k3                        one byte each; four tiles, each whole, are a panel of 64 columns
+//! ```
+
+use super::two_bit::{TILE, TILES};
+use super::{DEPTH, PANEL, ROWS, TernaryKernel, sum};
+use crate::pool::{PerWorker, Pool, Rows, SharedMut};
+use std::ops::Range;
+
+/// Bytes of one step of four k of a tile.
+pub(super) const STEP: usize = TILE * DEPTH;
+
+/// Bytes of packed weights `(n, k)`.
+pub fn packed_len(n: usize, k: usize) -> usize {
+    n.div_ceil(PANEL) * TILES * tile_len(k)
+}
+
+/// Bytes of one tile.
+pub(super) fn tile_len(k: usize) -> usize {
+    k.div_ceil(DEPTH) * STEP
+}
+
+/// Packs weights `(n, k)` that `read(rows, weights)` writes, at most 64 rows at a time and by several threads.
+///
+/// # Panics
+/// If `out` is not [`packed_len`] long.
+pub fn pack_from(
+    pool: &Pool,
+    n: usize,
+    k: usize,
+    out: &mut [u8],
+    read: impl Fn(Range<usize>, &mut [i8]) + Sync,
+) {
+    assert!(out.len() == packed_len(n, k), "sizes of ({n}, {k})");
+    if out.is_empty() {
+        return;
+    }
+    let mut buffers = PerWorker::new(pool.threads(), || vec![0i8; PANEL * k]);
+    let panels = Rows::new(out, TILES * tile_len(k));
+    pool.for_rows_with(n.div_ceil(PANEL), 1, &mut buffers, panels, |weights, panel, out| {
+        let rows = panel.start * PANEL..n.min(panel.end * PANEL);
+        let weights = &mut weights[..rows.len() * k];
+        read(rows, weights);
+        for (column, weights) in weights.chunks_exact(k).enumerate() {
+            let tile = &mut out[column / TILE * tile_len(k)..][..tile_len(k)];
+            for (four, step) in weights.chunks(DEPTH).zip(tile.chunks_exact_mut(STEP)) {
+                let bytes = &mut step[column % TILE * DEPTH..][..four.len()];
+                bytes.iter_mut().zip(four).for_each(|(byte, weight)| *byte = (*weight as u8) ^ 0x80);
+            }
+        }
+    });
+}
+
+/// Packed eight-bit weights and their shape.
+#[derive(Clone, Copy)]
+pub struct Bytes<'a> {
+    /// as [`pack_from`] wrote them
+    pub bytes: &'a [u8],
+    /// N: output columns
+    pub n: usize,
+    /// K: input columns
+    pub k: usize,
+}
+
+/// `out (M, N) = Σ_k q[m][k]·w[n][k]`, exact; M at most 32, q `(M, K)`.
+///
+/// # Panics
+/// If a slice does not have the length that the shapes say, or M is larger.
+pub fn sums(pool: &Pool, kernel: &dyn TernaryKernel, weights: Bytes, q: &[i8], out: &mut [i32]) {
+    let Bytes { bytes, n, k } = weights;
+    let rows = q.len() / k;
+    assert!(bytes.len() == packed_len(n, k) && out.len() == rows * n && rows <= ROWS, "({rows}, {n}, {k})");
+    let mut starts = [0; ROWS];
+    starts.iter_mut().zip(q.chunks_exact(k)).for_each(|(start, q)| *start = -128 * sum(q));
+    let target = SharedMut(out.as_mut_ptr());
+    pool.run(n.div_ceil(PANEL), &|panel, _| {
+        let columns = panel * PANEL..n.min((panel + 1) * PANEL);
+        let mut sums = [[0; PANEL]; ROWS];
+        let sums = &mut sums[..rows];
+        sums.iter_mut().zip(starts).for_each(|(sums, start)| sums.fill(start));
+        let len = TILES * tile_len(k);
+        kernel.panel_bytes(&bytes[panel * len..][..len], k, q, sums);
+        for (row, sums) in sums.iter().enumerate() {
+            // SAFETY: `out` holds all rows, and each panel's columns belong to one task.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(target.get().add(row * n + columns.start), columns.len())
+            };
+            out.copy_from_slice(&sums[..columns.len()]);
+        }
+    });
+}
