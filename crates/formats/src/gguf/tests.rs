@@ -1,0 +1,1 @@
+//! Reader and writer against each other and against hostile bytes.

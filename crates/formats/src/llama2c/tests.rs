@@ -1,0 +1,1 @@
+//! Real files, crafted ones, hostile ones.
