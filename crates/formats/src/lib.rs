@@ -9,6 +9,8 @@ pub mod bounded;
 pub mod error;
 pub mod folder;
 pub mod gguf;
+#[cfg(test)]
+mod hostile;
 pub mod limits;
 pub mod llama2c;
 pub mod manifest;

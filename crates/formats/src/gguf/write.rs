@@ -99,7 +99,7 @@ impl Writer {
 }
 
 /// Bytes of a tensor; `None` when its rows do not fit the format or the address space ends.
-fn bytes_of(tensor: &Declaration) -> Option<usize> {
+pub(super) fn bytes_of(tensor: &Declaration) -> Option<usize> {
     let elements = tensor.shape.iter().try_fold(1usize, |n, &dimension| n.checked_mul(dimension))?;
     tensor.format.bytes_for(elements)
 }
