@@ -1,9 +1,9 @@
 //! The forward pass of a set of tokens through all layers, to be read from top to bottom.
 
 use crate::Engine;
-use crate::attention::View;
+use crate::attention::{Memory, Scratch};
 use crate::linear::Operand;
-use crate::pages::Pages;
+use crate::pages::{PAGE, Pages};
 use kernels::pool::{PerWorker, Rows};
 use kernels::{gate, norm, rope};
 use model::{Activation, Norm, Projection, RopeStyle};
@@ -36,8 +36,8 @@ pub(crate) struct Activations {
     mixed: Vec<f32>,
     /// (T, F)
     product: Vec<f32>,
-    /// (N/K, C) for each worker
-    scores: PerWorker<Vec<f32>>,
+    /// of attention
+    scratch: PerWorker<Scratch>,
 }
 
 impl Activations {
@@ -56,7 +56,7 @@ impl Activations {
             v: floats(config.kv_width()),
             mixed: floats(config.query_width()),
             product: floats(config.ffn),
-            scores: PerWorker::new(threads, || vec![0.0; engine.heads().group() * context]),
+            scratch: PerWorker::new(threads, || engine.heads().scratch(context)),
         }
     }
 }
@@ -115,12 +115,8 @@ impl Pass<'_> {
             self.pages.write(page, layer, position, k, v);
         }
         let mixed = &mut rows.mixed[..tokens * config.query_width()];
-        let (tables, places) = (self.tables, self.places);
-        let view = |token: usize| {
-            let Place { sequence, position } = places[token];
-            View { pages: &tables[sequence], seen: position + 1 }
-        };
-        engine.heads().attend(&engine.pool, &mut rows.scores, (self.pages, layer), q, view, mixed);
+        let memory = Memory { pages: self.pages, layer, tables: self.tables };
+        engine.heads().attend(&engine.pool, &mut rows.scratch, memory, (self.places, q), mixed);
         input.read(Norm::AttentionSub, mixed, &mut rows.normed, &mut rows.operand);
         let stream = &mut rows.stream[..tokens * config.hidden];
         rows.operand.project_add(on, block.linear(Projection::O), stream);
@@ -177,7 +173,6 @@ impl Input<'_> {
 impl Place {
     /// The page that the position lies in, and its place there.
     fn page(self, tables: &[Vec<u32>]) -> (u32, usize) {
-        use crate::pages::PAGE;
         (tables[self.sequence][self.position / PAGE], self.position % PAGE)
     }
 }
