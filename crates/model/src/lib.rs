@@ -7,10 +7,11 @@ pub mod layout;
 pub mod presets;
 pub mod quantize;
 pub mod reference;
+pub mod rope;
 pub mod source;
 pub mod weights;
 
-pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeStyle};
-pub use layout::{Layout, Norm, Projection, Slot};
+pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeScaling, RopeStyle};
+pub use layout::{Extra, Layout, Norm, Projection, Slot};
 pub use source::{Encoding, Source};
 pub use weights::Weights;
