@@ -5,9 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod hf;
 pub mod inspect;
+mod loaded;
 mod locate;
 pub mod native;
 pub mod retention;
+pub mod table;
 
+pub use loaded::{Dialect, Loaded, TokenizerFrom, open};
 pub use locate::{Located, candidates, locate};

@@ -100,13 +100,31 @@ impl File {
             },
             Dtype::F16 => Ok(convert(bytes, |b| half::f16::from_le_bytes(b).to_f32())),
             Dtype::BF16 => Ok(convert(bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
-            other => Err(FileError::new(
-                &self.path,
-                Kind::Unfit,
-                format!("tensor '{name}' holds {other} where F32, F16 or BF16 is needed"),
-                "check that this is the file you meant",
-            )),
+            other => Err(self.not_float(name, other)),
         }
+    }
+
+    /// Writes the elements `range` of a float tensor to `out` as f32, which is exact for F32, F16 and BF16.
+    ///
+    /// # Panics
+    /// When the range is not inside the tensor, or `out` is not as long.
+    pub fn read_f32(&self, name: &str, range: Range<usize>, out: &mut [f32]) -> Result<(), FileError> {
+        let dtype = self.info(name)?.dtype;
+        let width = dtype.bytes();
+        let bytes = &self.bytes(name)?[range.start * width..range.end * width];
+        assert_eq!(range.len(), out.len(), "elements of '{name}' to read");
+        match dtype {
+            Dtype::F32 => fill(bytes, out, f32::from_le_bytes),
+            Dtype::F16 => fill(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => fill(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
+            other => return Err(self.not_float(name, other)),
+        }
+        Ok(())
+    }
+
+    fn not_float(&self, name: &str, dtype: Dtype) -> FileError {
+        let what = format!("tensor '{name}' holds {dtype} where F32, F16 or BF16 is needed");
+        FileError::new(&self.path, Kind::Unfit, what, "check that this is the file you meant")
     }
 
     fn find(&self, name: &str) -> Result<usize, FileError> {
@@ -120,6 +138,12 @@ impl File {
             )
         })
     }
+}
+
+/// As [`convert`], to where the elements are wanted.
+fn fill<const N: usize>(bytes: &[u8], out: &mut [f32], to_f32: impl Fn([u8; N]) -> f32) {
+    let (elements, _) = bytes.as_chunks::<N>();
+    out.iter_mut().zip(elements).for_each(|(out, element)| *out = to_f32(*element));
 }
 
 /// Elements of `N` bytes each through `to_f32`; the header's check makes the length a multiple of `N`.
