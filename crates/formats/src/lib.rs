@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod mapped;
 pub mod nearest;
 pub mod npy;
+pub mod quant;
 pub mod safetensors;
 
 pub use error::{FileError, Kind};
