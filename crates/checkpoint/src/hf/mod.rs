@@ -174,10 +174,15 @@ impl Stored {
             None => Ok(places),
             Some((name, file)) => {
                 let hint = nearest::hint(name, used.iter().map(String::as_str));
-                let what = format!(
-                    "tensor '{name}' has no place in this {} network{hint}; without it the answers would be wrong",
-                    family.name()
-                );
+                let kind = family.name();
+                let what = match name.ends_with(names::SCALE) {
+                    true => format!(
+                        "tensor '{name}' says that weights are packed, and no quantization_config says how"
+                    ),
+                    false => format!(
+                        "tensor '{name}' has no place in this {kind} network{hint}; without it the answers would be wrong"
+                    ),
+                };
                 let remedy = "check that config.json belongs to these weights";
                 Err(FileError::new(self.files[*file].path(), Kind::Unfit, what, remedy))
             }
