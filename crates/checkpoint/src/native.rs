@@ -31,7 +31,7 @@ pub const BOS: &str = "bos_ids";
 /// What the name of a tensor's scale adds to its own, where it is stored as ternary codes (I8).
 pub const SCALE_SUFFIX: &str = ".scale";
 
-const ABOUT_KIND: &str = "checkpoint";
+pub(crate) const ABOUT_KIND: &str = "checkpoint";
 
 /// A named tensor to save: row-major, f32 unless said otherwise.
 #[derive(Debug, Clone)]

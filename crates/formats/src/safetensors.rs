@@ -6,11 +6,13 @@
 
 mod dtype;
 mod header;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use dtype::Dtype;
+pub use stream::Writer;
 pub use write::{Entry, write};
 
 use crate::error::{FileError, Kind};

@@ -199,6 +199,12 @@ pub struct Named {
 }
 
 impl Named {
+    /// Whether it is one of the seven projections of a block: what BitLinear quantises.
+    pub fn is_projection(&self) -> bool {
+        let inside = self.name.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
+        inside.is_some_and(|(_, name)| Projection::ALL.iter().any(|projection| projection.name() == name))
+    }
+
     /// `[rows, cols]` of a matrix, `[len]` of a vector.
     pub fn shape(&self) -> Vec<usize> {
         if self.is_matrix { vec![self.slot.rows, self.slot.cols] } else { vec![self.slot.cols] }

@@ -1,9 +1,13 @@
 //! Hugging Face folders: `config.json`, safetensors in one file or in shards, and what stands beside them.
 
 mod config;
+mod describe;
+mod export;
 mod extras;
 mod names;
 
+pub use describe::Storing;
+pub use export::{Options, Report, SHARD_BYTES_MAX, export};
 pub use extras::Extras;
 
 use crate::table::{Form, Place, Table};
@@ -152,7 +156,7 @@ impl Stored {
                 return Err(self.absent(&stored));
             };
             let form = match storage {
-                Storage::Packed { inverted } if names::is_projection(&named.name) => {
+                Storage::Packed { inverted } if named.is_projection() => {
                     let name = names::scale(&stored);
                     let scale = self.scale(&name)?;
                     used.insert(name);

@@ -35,8 +35,17 @@ pub(super) const ARCHITECTURES: [(&str, &str, Family); 6] = [
 impl Family {
     /// The architecture's name.
     pub(super) fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// The `model_type`.
+    pub(super) fn model_type(self) -> &'static str {
+        self.entry().1
+    }
+
+    fn entry(self) -> &'static (&'static str, &'static str, Self) {
         let entry = ARCHITECTURES.iter().find(|(_, _, family)| *family == self);
-        entry.expect("every family has an architecture").0
+        entry.expect("every family has an architecture")
     }
 }
 
@@ -84,10 +93,4 @@ pub(super) fn stored(ours: &str, family: Family) -> String {
 /// The name of the scale of the packed tensor `stored`.
 pub(super) fn scale(stored: &str) -> String {
     format!("{}{SCALE}", stored.strip_suffix(".weight").unwrap_or(stored))
-}
-
-/// Whether our tensor `ours` is one of the seven projections of a block.
-pub(super) fn is_projection(ours: &str) -> bool {
-    let last = ours.rsplit('.').next().unwrap_or(ours);
-    ours.starts_with("layers.") && model::Projection::ALL.iter().any(|projection| projection.name() == last)
 }

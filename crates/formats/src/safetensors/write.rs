@@ -21,7 +21,13 @@ pub type Entry<'a> = (String, Dtype, Vec<usize>, &'a [u8]);
 pub fn write(path: &Path, tensors: &[Entry], metadata: &BTreeMap<String, String>) -> Result<(), FileError> {
     let mut ordered: Vec<&Entry> = tensors.iter().collect();
     ordered.sort_by_key(|(_, dtype, _, _)| std::cmp::Reverse(dtype.bytes()));
-    let header = header(&ordered, metadata)
+    let info = |(name, dtype, shape, bytes): &&Entry| {
+        let info = TensorInfo { name: name.clone(), dtype: *dtype, shape: shape.clone() };
+        assert_eq!(bytes_of(&info), Some(bytes.len()), "bytes of {info:?}");
+        info
+    };
+    let infos: Vec<TensorInfo> = ordered.iter().map(info).collect();
+    let header = header_of(&infos, metadata)
         .map_err(|what| FileError::new(path, Kind::Unfit, what, "correct the tensors' names and shapes"))?;
     atomic::write(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -34,7 +40,10 @@ pub fn write(path: &Path, tensors: &[Entry], metadata: &BTreeMap<String, String>
 }
 
 /// The JSON text, padded with spaces so that the data is aligned. The error says what is wrong.
-fn header(tensors: &[&Entry], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
+pub(super) fn header_of(
+    tensors: &[TensorInfo],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, String> {
     if tensors.len() > limits::TENSORS_MAX {
         return Err(format!("{} tensors are more than a file may have", tensors.len()));
     }
@@ -44,16 +53,16 @@ fn header(tensors: &[&Entry], metadata: &BTreeMap<String, String>) -> Result<Vec
     }
     let mut names = HashSet::new();
     let mut start = 0;
-    for (name, dtype, shape, bytes) in tensors {
+    for info in tensors {
+        let TensorInfo { name, dtype, shape } = info;
         if name == METADATA || name.len() > limits::TENSOR_NAME_BYTES_MAX || shape.len() > limits::RANK_MAX {
             return Err(format!("tensor '{name}' of shape {shape:?} cannot be written"));
         }
         if !names.insert(name) {
             return Err(format!("there are two tensors named '{name}'"));
         }
-        let info = TensorInfo { name: name.clone(), dtype: *dtype, shape: shape.clone() };
-        assert_eq!(bytes_of(&info), Some(bytes.len()), "bytes of {info:?}");
-        let end = start + bytes.len();
+        let end = bytes_of(info).and_then(|bytes| bytes.checked_add(start));
+        let end = end.ok_or_else(|| format!("tensor '{name}' of shape {shape:?} is too large"))?;
         let entry = json!({"dtype": dtype.name(), "shape": shape, "data_offsets": [start, end]});
         table.insert(name.clone(), entry);
         start = end;
