@@ -67,7 +67,7 @@ pub(crate) fn table(config: Config, file: File) -> Result<Table, FileError> {
                     return Err(FileError::damaged(file.path(), what, "write the checkpoint again"));
                 }
                 let mut scale = [0.0];
-                file.read_f32(&name, 0..1, &mut scale)?;
+                file.f32_into(&name, 0, &mut scale)?;
                 expected.insert(name);
                 Form::Codes { scale: scale[0] }
             }

@@ -5,7 +5,8 @@ use crate::compare::{self, Tensor};
 use crate::loaded::{Loaded, TokenizerFrom};
 use crate::native::{self, SCALE_SUFFIX};
 use crate::progress::{Phase, Progress};
-use formats::safetensors::{Dtype, TensorInfo, Writer};
+use crate::tensors_out::TensorsOut;
+use formats::safetensors::{Dtype, TensorInfo};
 use formats::{FileError, Kind, atomic, bounded, folder, limits};
 use model::layout::Named;
 use model::{Config, Encoding, Layout, LinearKind, Source};
@@ -162,7 +163,7 @@ fn write_weights(source: &dyn Source, path: &Path, progress: &mut dyn Progress) 
         infos.push(TensorInfo { name, dtype, shape });
     }
     progress.begin(Phase::Write, tensors.len());
-    let mut writer = Writer::create(path, infos, &BTreeMap::new())?;
+    let mut writer = TensorsOut::create(path, infos, &BTreeMap::new())?;
     for name in writer.order() {
         if let Some(owner) = name.strip_suffix(SCALE_SUFFIX) {
             if let Encoding::Ternary { scale } = source.encoding(owner)? {

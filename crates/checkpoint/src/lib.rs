@@ -17,6 +17,7 @@ pub mod native;
 mod progress;
 pub mod retention;
 pub mod table;
+mod tensors_out;
 pub mod ternary;
 
 pub use convert::import;

@@ -233,6 +233,11 @@ impl Opened {
         let config = self.model()?;
         let layout = model::Layout::new(&config);
         let file = self.weights()?;
+        if let Some(codes) = file.tensors().find(|tensor| tensor.dtype == Dtype::I8) {
+            let what = format!("'{}' holds ternary codes, and training needs latent weights", codes.name);
+            let remedy = "train from the model it was converted from";
+            return Err(FileError::new(file.path(), Kind::Unfit, what, remedy));
+        }
         arena::check(&file, &layout, &[""])?;
         // The check bounds this allocation by the length of the file.
         let mut weights = model::Weights::zeros(&config);

@@ -90,8 +90,8 @@ impl Table {
             return unfit(format!("has shape {:?}, and the network needs {shape:?}", info.shape));
         }
         match place.form {
-            Form::Codes { scale } | Form::Packed { scale } if !(scale.is_finite() && scale > 0.0) => {
-                unfit(format!("has the scale {scale}, which is no positive number"))
+            Form::Codes { scale } | Form::Packed { scale } if !(scale.is_finite() && scale >= 0.0) => {
+                unfit(format!("has the scale {scale}, which is none"))
             }
             _ => Ok(()),
         }
@@ -122,8 +122,8 @@ impl Source for Table {
         let place = self.place(name)?;
         let scale = match place.form {
             Form::Float => {
-                let elements = rows.start * place.cols..rows.end * place.cols;
-                return self.files[place.file].read_f32(&place.stored, elements, out);
+                let start = rows.start * place.cols;
+                return self.files[place.file].f32_into(&place.stored, start, out);
             }
             Form::Codes { scale } | Form::Packed { scale } => scale,
         };

@@ -6,18 +6,17 @@
 
 mod dtype;
 mod header;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use dtype::Dtype;
-pub use stream::Writer;
-pub use write::{Entry, write};
+pub use write::{Entry, Writer, write};
 
 use crate::error::{FileError, Kind};
 use crate::mapped::Mapped;
 use crate::nearest;
+use crate::quant::{BF16, BlockFormat, F16, F32};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -102,31 +101,45 @@ impl File {
             },
             Dtype::F16 => Ok(convert(bytes, |b| half::f16::from_le_bytes(b).to_f32())),
             Dtype::BF16 => Ok(convert(bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
-            other => Err(self.not_float(name, other)),
+            other => Err(self.no_float(name, other)),
         }
     }
 
-    /// Writes the elements `range` of a float tensor to `out` as f32, which is exact for F32, F16 and BF16.
-    ///
-    /// # Panics
-    /// When the range is not inside the tensor, or `out` is not as long.
-    pub fn read_f32(&self, name: &str, range: Range<usize>, out: &mut [f32]) -> Result<(), FileError> {
-        let dtype = self.info(name)?.dtype;
-        let width = dtype.bytes();
-        let bytes = &self.bytes(name)?[range.start * width..range.end * width];
-        assert_eq!(range.len(), out.len(), "elements of '{name}' to read");
+    /// The elements of a float tensor from `start` on, row-major, into `out` as f32: a piece at a time of a tensor that
+    /// need not be in memory twice. A range beyond the tensor's end is an error.
+    pub fn f32_into(&self, name: &str, start: usize, out: &mut [f32]) -> Result<(), FileError> {
+        let info = self.info(name)?;
+        let (dtype, width) = (info.dtype, info.dtype.bytes());
+        let bytes = self.bytes(name)?;
+        let place = start
+            .checked_add(out.len())
+            .and_then(|end| Some(start.checked_mul(width)?..end.checked_mul(width)?));
+        let Some(bytes) = place.and_then(|place| bytes.get(place)) else {
+            let what =
+                format!("tensor '{name}' of shape {:?} has no elements {start} + {}", info.shape, out.len());
+            return Err(FileError::new(
+                &self.path,
+                Kind::Unfit,
+                what,
+                "check that this is the file you meant",
+            ));
+        };
         match dtype {
-            Dtype::F32 => fill(bytes, out, f32::from_le_bytes),
-            Dtype::F16 => fill(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => fill(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
-            other => return Err(self.not_float(name, other)),
+            Dtype::F32 => F32.decode_blocks(bytes, &[], out),
+            Dtype::F16 => F16.decode_blocks(bytes, &[], out),
+            Dtype::BF16 => BF16.decode_blocks(bytes, &[], out),
+            other => return Err(self.no_float(name, other)),
         }
         Ok(())
     }
 
-    fn not_float(&self, name: &str, dtype: Dtype) -> FileError {
-        let what = format!("tensor '{name}' holds {dtype} where F32, F16 or BF16 is needed");
-        FileError::new(&self.path, Kind::Unfit, what, "check that this is the file you meant")
+    fn no_float(&self, name: &str, dtype: Dtype) -> FileError {
+        FileError::new(
+            &self.path,
+            Kind::Unfit,
+            format!("tensor '{name}' holds {dtype} where F32, F16 or BF16 is needed"),
+            "check that this is the file you meant",
+        )
     }
 
     fn find(&self, name: &str) -> Result<usize, FileError> {
@@ -140,12 +153,6 @@ impl File {
             )
         })
     }
-}
-
-/// As [`convert`], to where the elements are wanted.
-fn fill<const N: usize>(bytes: &[u8], out: &mut [f32], to_f32: impl Fn([u8; N]) -> f32) {
-    let (elements, _) = bytes.as_chunks::<N>();
-    out.iter_mut().zip(elements).for_each(|(out, element)| *out = to_f32(*element));
 }
 
 /// Elements of `N` bytes each through `to_f32`; the header's check makes the length a multiple of `N`.

@@ -7,8 +7,9 @@ use crate::adapt::Adapted;
 use crate::convert;
 use crate::loaded::{Loaded, TokenizerFrom};
 use crate::progress::{Phase, Progress};
+use crate::tensors_out::TensorsOut;
 use crate::ternary::{self, Distortion};
-use formats::safetensors::{Dtype, TensorInfo, Writer};
+use formats::safetensors::{Dtype, TensorInfo};
 use formats::{FileError, Kind, atomic, bounded, folder, limits};
 use model::layout::Named;
 use model::{Config, Encoding, Layout, LinearKind, RopeStyle, Source};
@@ -227,7 +228,7 @@ impl Plan<'_> {
     ) -> Result<(), FileError> {
         let infos = shard.iter().flat_map(|item| item.stored.clone()).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        let mut writer = Writer::create(path, infos, &metadata)?;
+        let mut writer = TensorsOut::create(path, infos, &metadata)?;
         for name in writer.order() {
             let owner = shard.iter().find(|item| item.stored.iter().any(|info| info.name == name));
             let named = &owner.expect("every stored tensor has an item").named;
@@ -254,7 +255,7 @@ impl Plan<'_> {
 
     /// Values whose absmean is the scale and whose codes are the codes: `±γ/(1 − zero share)`. Writing `γ·T` would give
     /// another scale, `γ·(1 − zero share)`.
-    fn write_latent(&self, writer: &mut Writer, name: &str, named: &Named) -> Result<(), FileError> {
+    fn write_latent(&self, writer: &mut TensorsOut, name: &str, named: &Named) -> Result<(), FileError> {
         let ternary::Ternary { codes, scale, .. } = ternary::read(self.adapted, named)?;
         let others = codes.iter().filter(|code| **code != 0).count();
         let magnitude = (f64::from(scale) * codes.len() as f64 / others.max(1) as f64) as f32;

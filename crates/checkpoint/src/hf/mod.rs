@@ -205,7 +205,7 @@ impl Stored {
             return Err(FileError::new(file.path(), Kind::Unfit, what, "get the file again"));
         }
         let mut scale = [0.0];
-        file.read_f32(name, 0..1, &mut scale)?;
+        file.f32_into(name, 0, &mut scale)?;
         Ok(scale[0])
     }
 
