@@ -9,8 +9,10 @@ pub mod adapt;
 pub mod arena;
 pub mod compare;
 mod convert;
+pub mod gguf;
 pub mod hf;
 pub mod inspect;
+pub mod llama2c;
 mod loaded;
 mod locate;
 pub mod native;
@@ -21,6 +23,6 @@ mod tensors_out;
 pub mod ternary;
 
 pub use convert::import;
-pub use loaded::{Dialect, Loaded, TokenizerFrom, open};
+pub use loaded::{Dialect, Loaded, OpenOptions, TokenizerFrom, open, open_with};
 pub use locate::{Located, candidates, locate};
 pub use progress::{Phase, Progress};
