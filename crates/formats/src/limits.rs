@@ -16,6 +16,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 pub const MANIFEST_FILES_MAX: usize = 100_000;
 /// Largest configuration, state or facts file, bytes.
 pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// Largest `tokenizer.json`, bytes: twice the largest published ones.
+pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 /// Longest line of a `.jsonl` run record, bytes.
 pub const RECORD_LINE_BYTES_MAX: u64 = 1 << 20;
 /// Longest GGUF header (metadata and tensor table), bytes. Vocabularies make a few megabytes.

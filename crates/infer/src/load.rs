@@ -1,43 +1,48 @@
 //! From what the user calls MODEL to an engine and its tokenizer.
 
 use crate::{Engine, EngineOptions, InferError};
+use checkpoint::{Loaded, OpenOptions, TokenizerFrom};
 use std::path::{Path, PathBuf};
 use text::Tokenizer;
 
-/// An engine with the tokenizer of its checkpoint.
+/// An engine with what belongs to its model.
 pub struct Model {
     /// the network
     pub engine: Engine,
-    /// one sentence for each newer checkpoint that is damaged and was passed over
+    /// a sentence for everything that was passed over or taken for granted
     pub warnings: Vec<String>,
+    /// Jinja source of the chat template
+    pub chat_template: Option<String>,
+    /// ids that end an answer: those of the model, and the tokenizer's end of text
+    pub end_ids: Vec<u32>,
     tokenizer: Option<Tokenizer>,
-    folder: PathBuf,
+    path: PathBuf,
 }
 
 impl Model {
-    /// Opens a checkpoint folder, or the newest sound checkpoint of a run folder.
+    /// Opens a model of any dialect; see [`checkpoint::open_with`].
     ///
     /// # Errors
-    /// What `checkpoint::locate` says, a damaged tokenizer, and [`Engine::new`]'s.
-    pub fn open(path: &Path, options: EngineOptions) -> Result<Self, InferError> {
-        let located = checkpoint::locate(path).map_err(|error| InferError::Model(error.into()))?;
-        let checkpoint = located.checkpoint;
-        let tokenizer = checkpoint.tokenizer_path();
-        let tokenizer = tokenizer.map(|path| Tokenizer::load(&path)).transpose()?;
-        let weights = checkpoint.load_weights().map_err(|error| InferError::Model(error.into()))?;
-        Ok(Self {
-            engine: Engine::new(&weights, options)?,
-            warnings: located.warnings,
-            tokenizer,
-            folder: checkpoint.dir().to_owned(),
-        })
+    /// What that says, a damaged tokenizer, and [`Engine::new`]'s.
+    pub fn open(path: &Path, how: &OpenOptions, options: EngineOptions) -> Result<Self, InferError> {
+        let loaded = checkpoint::open_with(path, how)?;
+        let tokenizer = match &loaded.tokenizer {
+            Some(TokenizerFrom::File(path)) => Some(Tokenizer::load(path)?),
+            Some(TokenizerFrom::Json(json)) => Some(Tokenizer::from_bytes(json)?),
+            None => None,
+        };
+        let engine = Engine::new(&*loaded.source, options)?;
+        let Loaded { warnings, chat_template, mut end_ids, path, .. } = loaded;
+        let end_of_text = tokenizer.as_ref().and_then(Tokenizer::end_of_text);
+        end_ids.extend(end_of_text.filter(|id| !end_ids.contains(id)));
+        Ok(Self { engine, warnings, chat_template, end_ids, tokenizer, path })
     }
 
-    /// The checkpoint's tokenizer.
+    /// The model's tokenizer.
     ///
     /// # Errors
     /// It has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, InferError> {
-        self.tokenizer.as_ref().ok_or_else(|| InferError::NoTokenizer { path: self.folder.clone() })
+        self.tokenizer.as_ref().ok_or_else(|| InferError::NoTokenizer { path: self.path.clone() })
     }
 }

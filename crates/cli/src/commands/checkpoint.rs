@@ -47,7 +47,7 @@ fn inspect(target: &Target) -> Result<ExitCode> {
     }
     let checkpoint = &located.checkpoint;
     let model = checkpoint.model()?;
-    let tensors = inspect::tensors(&checkpoint.weights()?)?;
+    let tensors = inspect::tensors(&checkpoint.source()?)?;
     // By way of text, so that an f32 shows as its shortest decimal and not as the f64 nearest to it.
     let table: Value = serde_json::from_str(&serde_json::to_string(&model)?)?;
     let state = |key: &str| checkpoint.state().get(key).cloned().unwrap_or(Value::Null);

@@ -1,6 +1,7 @@
 //! `trilobit generate`: continue a prompt.
 
 use anyhow::Result;
+use checkpoint::OpenOptions;
 use infer::{EngineOptions, Model, Options, Sampling};
 use serde_json::json;
 use std::io::Write;
@@ -28,7 +29,7 @@ impl ModelArgs {
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }
-        let model = Model::open(&self.model, options)?;
+        let model = Model::open(&self.model, &OpenOptions::default(), options)?;
         for warning in &model.warnings {
             eprintln!("warning: {warning}");
         }
@@ -97,7 +98,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             seed: args.seed,
         },
         stop: args.stop,
-        end_of_text: tokenizer.end_of_text().into_iter().collect(),
+        end_of_text: model.end_ids.clone(),
     };
     let generated = infer::generate(&mut session, tokenizer, &prompt, &options, &mut write)?;
     if json {

@@ -6,6 +6,7 @@ use ::data::{PrepareOptions, generated};
 use ::train::config::SourceConfig;
 use ::train::{RunConfig, Trainer, pace};
 use anyhow::{Context, Result};
+use checkpoint::OpenOptions;
 use infer::{EngineOptions, Model, Options, Sampling};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -148,7 +149,7 @@ fn beginning(text: &str) -> String {
 
 /// Prints what the model says.
 fn speak(run: &Path, prompt: &str) -> Result<()> {
-    let model = Model::open(run, EngineOptions::default())?;
+    let model = Model::open(run, &OpenOptions::default(), EngineOptions::default())?;
     let tokenizer = model.tokenizer()?;
     let ids = tokenizer.encode(prompt, true);
     let mut session = model.engine.session(model.engine.config().context)?;

@@ -2,6 +2,7 @@
 
 use super::{median, peak_rss_mb, threads};
 use anyhow::{Result, bail};
+use checkpoint::OpenOptions;
 use infer::{Batch, Engine, EngineOptions, Limits, Model, Piece, SequenceId, Want};
 use kernels::memory::{self, Memory};
 use kernels::pool::Pool;
@@ -51,7 +52,7 @@ impl Args {
             Some(_) if self.random => {
                 bail!("a model was named, so --random has nothing to do; leave one of them out")
             }
-            Some(path) => Ok(Model::open(path, options)?.engine),
+            Some(path) => Ok(Model::open(path, &OpenOptions::default(), options)?.engine),
             None => {
                 let config = RunConfig::resolve(Some(&self.preset), None, &[])?.model;
                 Ok(Engine::new(&model::Random::new(&config, 0), options)?)
