@@ -4,7 +4,7 @@ use crate::llama2c::Llama2c;
 use crate::{gguf, hf, locate, native};
 use formats::llama2c::BitOrder;
 use formats::quant::I2sLayout;
-use formats::{FileError, Kind};
+use formats::{FileError, Kind, nearest};
 use model::{Config, Source};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub enum Dialect {
     Gguf,
     /// a `.bin` of llama2.c or bitllama2.c
     Llama2c,
+    /// the shape of a preset with random weights, on no disk
+    Random,
 }
 
 impl Dialect {
@@ -38,6 +40,7 @@ impl Dialect {
             Self::HuggingFace => "Hugging Face folder",
             Self::Gguf => "GGUF file",
             Self::Llama2c => "llama2.c file",
+            Self::Random => "random weights",
         }
     }
 }
@@ -103,12 +106,14 @@ pub fn open(path: &Path) -> Result<Loaded, FileError> {
 }
 
 /// Opens the model that `path` means: a run folder (its newest sound checkpoint), a checkpoint folder, a Hugging Face
-/// folder, a GGUF file or a llama2.c file.
+/// folder, a GGUF file, a llama2.c file, or `random:PRESET`.
 ///
 /// # Errors
 /// It is none of these, damaged, or of an architecture that is not known here.
 pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Loaded, FileError> {
-    let mut loaded = if hf::is_folder(path) {
+    let mut loaded = if let Some(preset) = path.to_str().and_then(|path| path.strip_prefix(RANDOM)) {
+        random(path, preset)?
+    } else if hf::is_folder(path) {
         hugging_face(path)?
     } else if gguf::is_file(path) {
         gguf_file(path, options.i2s)?
@@ -127,6 +132,18 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Loaded, FileError
         loaded.tokenizer = Some(TokenizerFrom::File(tokenizer.clone()));
     }
     Ok(loaded)
+}
+
+/// What a model that is not on disk begins with: `random:2b4t` has the shape of a preset and random weights.
+const RANDOM: &str = "random:";
+
+fn random(path: &Path, preset: &str) -> Result<Loaded, FileError> {
+    let Some(config) = model::presets::model(preset) else {
+        let what = format!("there is no preset '{preset}'{}", nearest::hint(preset, model::presets::names()));
+        let known = model::presets::names().collect::<Vec<_>>().join(", ");
+        return Err(FileError::new(path, Kind::Missing, what, format!("name one of {known}")));
+    };
+    Ok(Loaded::bare(Box::new(model::Random::new(&config, 0)), Dialect::Random, path))
 }
 
 fn hugging_face(path: &Path) -> Result<Loaded, FileError> {
