@@ -3,8 +3,9 @@
 use crate::source::{Bar, SourceArgs};
 use anyhow::{Result, bail};
 use checkpoint::hf::{self, Storing};
-use checkpoint::{Loaded, Report};
+use checkpoint::{Loaded, Report, gguf};
 use clap::ValueEnum;
+use formats::quant;
 use model::LinearKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +21,26 @@ pub struct Args {
 enum Format {
     /// A Hugging Face folder, as transformers loads it
     Hf(HfArgs),
+    /// A GGUF file, as llama.cpp or bitnet.cpp loads it
+    Gguf(GgufArgs),
+}
+
+#[derive(clap::Args)]
+struct GgufArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The file to write; what is there is replaced once the new one is complete
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Type of the projections: i2_s (bitnet.cpp), tq1_0 or tq2_0 (llama.cpp), f16
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: String,
+    /// Type of embedding and head: f16, q8_0, q6_k or f32
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    embedding: String,
+    /// Round the projections of a dense model to three values, which makes another, much worse model
+    #[arg(long)]
+    quantize: bool,
 }
 
 #[derive(clap::Args)]
@@ -65,6 +86,7 @@ enum Type {
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.format {
         Format::Hf(args) => hugging_face(&args),
+        Format::Gguf(args) => gguf_file(&args),
     }
 }
 
@@ -88,6 +110,30 @@ fn hugging_face(args: &HfArgs) -> Result<ExitCode> {
     };
     let mut bar = Bar::new();
     let report = hf::export(&model, &args.out, &options, &mut bar);
+    bar.finish();
+    say(&report?, &model, &args.out);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gguf_file(args: &GgufArgs) -> Result<ExitCode> {
+    let format = |name: &str, known: &[&str]| match quant::named(name) {
+        Ok(format) if known.contains(&format.name()) => Ok(format),
+        Ok(format) => bail!("{} is not written there; choose {}", format.name(), known.join(", ")),
+        Err(what) => bail!("{what}; choose {}", known.join(", ")),
+    };
+    let options = gguf::Options {
+        format: format(&args.kind, &["I2_S", "TQ1_0", "TQ2_0", "F16"])?,
+        embedding: format(&args.embedding, &["F16", "Q8_0", "Q6_K", "F32"])?,
+        quantize: args.quantize,
+    };
+    let model = args.source.open()?;
+    if model.tokenizer.is_none() {
+        eprintln!(
+            "warning: the model has no tokenizer; other programs need one: add it with --tokenizer FILE"
+        );
+    }
+    let mut bar = Bar::new();
+    let report = gguf::export(&model, &args.out, &options, &mut bar);
     bar.finish();
     say(&report?, &model, &args.out);
     Ok(ExitCode::SUCCESS)

@@ -32,7 +32,7 @@ pub enum Command {
     Checkpoint(checkpoint::Args),
     /// Make a checkpoint of any model: a Hugging Face folder, a GGUF or a llama2.c file
     Import(import::Args),
-    /// Write a model as a Hugging Face folder
+    /// Write a model as a Hugging Face folder or a GGUF file
     Export(export::Args),
     /// Continue a prompt
     Generate(generate::Args),
