@@ -16,15 +16,21 @@ pub struct Adapted<'a> {
     config: Config,
 }
 
+/// The network of `config` with outside norms and the pairing `style`.
+pub fn standard(config: &Config, style: RopeStyle) -> Config {
+    let mut config = config.clone();
+    if config.norm_placement == NormPlacement::Inside {
+        config.norm_placement = NormPlacement::Outside;
+        config.sub_norms = true;
+    }
+    config.rope_style = style;
+    config
+}
+
 impl<'a> Adapted<'a> {
     /// The network of `inner` with outside norms and the pairing `style`.
     pub fn new(inner: &'a dyn Source, style: RopeStyle) -> Self {
-        let mut config = inner.config().clone();
-        if config.norm_placement == NormPlacement::Inside {
-            config.norm_placement = NormPlacement::Outside;
-            config.sub_norms = true;
-        }
-        config.rope_style = style;
+        let config = standard(inner.config(), style);
         Self { inner, config }
     }
 

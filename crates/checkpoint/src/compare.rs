@@ -1,6 +1,6 @@
 //! Two models tensor by tensor, whatever their dialects.
 
-use crate::adapt::Adapted;
+use crate::adapt::{self, Adapted};
 use crate::ternary;
 use formats::FileError;
 use model::layout::Named;
@@ -40,8 +40,10 @@ impl Tensor {
     }
 }
 
-/// Keys of the configurations that differ: (key, first, second). Only those that change what is computed.
+/// Keys of the configurations that differ: (key, first, second). The pairing of RoPE and the place of the norms are a
+/// matter of how the tensors are kept, and do not count.
 pub fn configs(a: &Config, b: &Config) -> Vec<(String, Value, Value)> {
+    let (a, b) = (&adapt::standard(a, a.rope_style), &adapt::standard(b, a.rope_style));
     let table = |config: &Config| -> Map<String, Value> {
         match serde_json::to_value(config) {
             Ok(Value::Object(table)) => table,

@@ -6,6 +6,7 @@ use crate::loaded::{Loaded, TokenizerFrom};
 use crate::native::{self, SCALE_SUFFIX};
 use crate::progress::{Phase, Progress};
 use crate::tensors_out::TensorsOut;
+use crate::ternary::Distortion;
 use formats::safetensors::{Dtype, TensorInfo};
 use formats::{FileError, Kind, atomic, bounded, folder, limits};
 use model::layout::Named;
@@ -16,6 +17,35 @@ use std::path::Path;
 
 /// Elements that are in memory at once where a tensor can be taken in pieces.
 const PIECE: usize = 1 << 18;
+
+/// What was written and compared.
+#[derive(Debug)]
+pub struct Report {
+    /// what quantising did to each projection that was not ternary before
+    pub distortions: Vec<(String, Distortion)>,
+    /// tensors compared with what was read again
+    pub tensors: usize,
+    /// relative difference that the format's rounding may make
+    pub tolerance: f32,
+    /// the greatest found
+    pub largest: f32,
+    /// what other programs will compute differently, a sentence each
+    pub notes: Vec<String>,
+}
+
+/// What `reader` will compute differently, because its format cannot say it.
+pub(crate) fn notes(config: &Config, reader: &str) -> Vec<String> {
+    let mut notes = Vec::new();
+    if config.final_epsilon() != config.norm_epsilon {
+        notes.push(format!(
+            "the final norm's epsilon is {:e} and that of the others {:e}; {reader} knows one, the latter, so its logits are a \
+             little larger",
+            config.final_epsilon(),
+            config.norm_epsilon
+        ));
+    }
+    notes
+}
 
 /// What the projections of a written network are, where `wants_ternary` says that the target holds codes.
 ///

@@ -22,7 +22,7 @@ pub mod table;
 mod tensors_out;
 pub mod ternary;
 
-pub use convert::import;
+pub use convert::{Report, import};
 pub use loaded::{Dialect, Loaded, OpenOptions, TokenizerFrom, open, open_with};
 pub use locate::{Located, candidates, locate};
 pub use progress::{Phase, Progress};

@@ -3,6 +3,7 @@
 
 mod commands;
 mod interrupt;
+mod source;
 mod watch;
 
 use clap::Parser;

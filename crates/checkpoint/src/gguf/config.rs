@@ -47,6 +47,8 @@ pub(super) const ARCHITECTURES: [Architecture; 7] = [
 
 /// The key, under the architecture's prefix, in which our own files say the gate's activation.
 pub(super) const HIDDEN_ACT: &str = "hidden_act";
+/// The key in which they say the final norm's epsilon, where it differs.
+pub(super) const FINAL_EPSILON: &str = "attention.final_layer_norm_rms_epsilon";
 
 /// Reads the network; its projections are dense until their tensors have been looked at.
 pub(super) fn describe(file: &File, warnings: &mut Vec<String>) -> Result<Config, FileError> {
@@ -123,7 +125,10 @@ impl Reader<'_> {
             linear: LinearKind::Dense,
             qkv_bias,
             qk_norm,
-            final_norm_epsilon: None,
+            final_norm_epsilon: match self.file.get(&self.key(FINAL_EPSILON)) {
+                Some(_) => Some(self.file.f32(&self.key(FINAL_EPSILON))?),
+                None => None,
+            },
             rope_scaling: None,
         };
         config.rope_scaling = self.rope_scaling(&config)?;

@@ -1,8 +1,12 @@
 //! GGUF files: a network under our names, its tokenizer, its special ids; and writing them.
 
 mod config;
+mod export;
 mod names;
 mod tokenizer;
+mod vocabulary;
+
+pub use export::{Options, export};
 
 use formats::gguf::{File, Tensor, Value};
 use formats::quant::{I2sLayout, Scale};

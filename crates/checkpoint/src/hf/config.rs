@@ -1,5 +1,6 @@
 //! From `config.json` to the network it describes, or to the sentence that says which of its choices is not supported.
 
+use super::describe::FINAL_EPSILON;
 use super::names::{ARCHITECTURES, Family};
 use formats::{FileError, Kind, nearest};
 use model::{Activation, Config, LinearKind, NormPlacement, RopeScaling, RopeStyle};
@@ -189,7 +190,10 @@ impl Reader<'_> {
             linear,
             qkv_bias: family == Family::Qwen2,
             qk_norm: family == Family::Qwen3,
-            final_norm_epsilon: None,
+            final_norm_epsilon: match self.get(FINAL_EPSILON) {
+                Some(value) => Some(self.number(FINAL_EPSILON, value)? as f32),
+                None => None,
+            },
             rope_scaling,
         })
     }

@@ -7,6 +7,9 @@ use model::{Activation, Config, LinearKind, NormPlacement, RopeScaling, RopeStyl
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
+/// Our own key: the final norm's epsilon where it differs. Transformers ignores it and takes `rms_norm_eps` there too.
+pub(super) const FINAL_EPSILON: &str = "final_rms_norm_eps";
+
 /// How the projections are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storing {
@@ -41,9 +44,6 @@ pub(super) fn family(config: &Config, path: &Path) -> Result<Family, FileError> 
         let what = format!("{what}, and no architecture of transformers does");
         Err(FileError::new(path, Kind::Unfit, what, "export it as GGUF, or keep it as it is"))
     };
-    if config.final_epsilon() != config.norm_epsilon {
-        return unfit("its final norm has an epsilon of its own");
-    }
     match (config.sub_norms, config.qkv_bias, config.qk_norm) {
         // without a quantization_config transformers computes it densely, and readers take it for a BitNet
         (true, false, false) if config.linear == LinearKind::Dense => {
@@ -85,6 +85,9 @@ pub(super) fn config_json(config: &Config, family: Family, storing: Storing, mod
     });
     if let Some(scaling) = config.rope_scaling {
         json["rope_scaling"] = rope_scaling(scaling);
+    }
+    if config.final_epsilon() != config.norm_epsilon {
+        json[FINAL_EPSILON] = shortest(config.final_epsilon());
     }
     let (class, mode) = match storing {
         Storing::Dense => return json,

@@ -4,7 +4,7 @@ use super::describe::{self, Storing};
 use super::names::{self, Family};
 use super::{CONFIG, INDEX, WEIGHTS};
 use crate::adapt::Adapted;
-use crate::convert;
+use crate::convert::{self, Report};
 use crate::loaded::{Loaded, TokenizerFrom};
 use crate::progress::{Phase, Progress};
 use crate::tensors_out::TensorsOut;
@@ -46,19 +46,6 @@ impl Options {
     }
 }
 
-/// What was written and compared.
-#[derive(Debug)]
-pub struct Report {
-    /// what quantising did to each projection that was not ternary before
-    pub distortions: Vec<(String, Distortion)>,
-    /// tensors compared with what was read again
-    pub tensors: usize,
-    /// relative difference that the format's rounding may make
-    pub tolerance: f32,
-    /// the greatest found
-    pub largest: f32,
-}
-
 /// Writes the folder `out`, which must not exist.
 ///
 /// Codes are exactly those of the model, and scales and values as near as the format allows, or nothing is written.
@@ -88,7 +75,8 @@ pub fn export(
         Ok(())
     })?;
     let tolerance = options.tolerance(plan.was_ternary()?);
-    Ok(Report { distortions, tensors: found.0, tolerance, largest: found.1 })
+    let notes = convert::notes(&plan.config, "transformers");
+    Ok(Report { distortions, tensors: found.0, tolerance, largest: found.1, notes })
 }
 
 struct Plan<'a> {

@@ -7,7 +7,7 @@ mod extras;
 mod names;
 
 pub use describe::Storing;
-pub use export::{Options, Report, SHARD_BYTES_MAX, export};
+pub use export::{Options, SHARD_BYTES_MAX, export};
 pub use extras::Extras;
 
 use crate::table::{Form, Place, Table};

@@ -1,19 +1,18 @@
 //! `trilobit generate`: continue a prompt.
 
 use anyhow::Result;
-use checkpoint::OpenOptions;
+use crate::source::SourceArgs;
 use infer::{EngineOptions, Model, Options, Sampling};
 use serde_json::json;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Which model, and how it runs; the arguments of every command that runs one.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A run folder or a checkpoint folder
-    model: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -29,7 +28,7 @@ impl ModelArgs {
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }
-        let model = Model::open(&self.model, &OpenOptions::default(), options)?;
+        let model = Model::open(&self.source.model, &self.source.options(), options)?;
         for warning in &model.warnings {
             eprintln!("warning: {warning}");
         }
