@@ -154,7 +154,7 @@ fn say(report: &Report, model: &Loaded, out: &Path) {
         println!("{} latent matrices were written as at λ = 1", report.distortions.len());
     }
     println!(
-        "wrote {}: {} tensors read again, codes equal, scales and values within {:.1e} (the format allows {:.1e})",
+        "wrote {}: {} tensors read again: codes and values as their types hold them, scales within {:.1e} (the type allows {:.1e})",
         out.display(),
         report.tensors,
         report.largest,
