@@ -2,7 +2,7 @@
 
     pip install gguf==0.19.0 llama-cpp-python
     python tools/golden/gguf_blocks.py                  # rewrites the files
-    python tools/golden/gguf_blocks.py --read FILE      # reads a GGUF file with the reference reader, prints its content
+    python tools/golden/gguf_blocks.py --read FILE      # prints what the reference reader finds in a GGUF file
 
 The Python package `gguf` quantises and dequantises; the K-quants come from ggml's C library (`--ggml PATH`, or the one
 that llama-cpp-python brings). I2_S exists in neither: it is written out here after `bitnet.cpp`.

@@ -1,7 +1,7 @@
 //! The GGUF format: typed metadata, a table of tensors, their bytes at aligned places.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian. What a tensor's
-//! type number means depends on who wrote the file: see [`crate::quant::resolve`].
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian. What a
+//! tensor's type number means depends on who wrote the file: see [`crate::quant::resolve`].
 
 mod parse;
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The `.bin` files of llama2.c: f32 (its first version, without a magic number) and the ternary ones of bitllama2.c.
 //!
 //! ```text
-//! first version          i32 × 7: dim, hidden, layers, heads, kv_heads, vocabulary (negative: own head), sequence
+//! first version          i32 × 7: dim, hidden, layers, heads, kv_heads, vocabulary (< 0: own head), sequence
 //!                        f32: embedding (V, H), then for all layers together: attention norms (L, H), q, k, v, o,
 //!                        ffn norms (L, H), gate, down, up, then final norm (H), two RoPE tables (sequence, D/2) that
 //!                        nobody needs, head (V, H) unless it is the embedding
 //!
-//! ternary, version 1     u32 magic 0x616b3432, i32 1, i32 × 7 as above, u8 whether the head is the embedding, 0 to 256
+//! ternary, version 1     u32 magic 0x616b3432, i32 1, i32 × 7 as above, u8 1 where the head is the embedding, zeros
+//!                        to byte 256
 //!                        f32: final norm (H), embedding (V, H), head (V, H) unless it is the embedding
 //!                        then q, k, v, o, gate, down, up, of each for each layer: f32 scale, rows · columns / 4 bytes
 //! ```

@@ -1,7 +1,7 @@
 //! Tensors in blocks, as GGUF files hold them: sizes, decoding to f32, encoding, and the codes of ternary formats.
 //!
 //! A tensor is its rows one after another, each a whole number of blocks; some formats add a tail after the last block.
-//! Everything here works on a piece of a tensor that starts and ends at a block, so that nobody has to hold a whole one.
+//! Everything here works on pieces of a tensor that start and end at a block, so that nobody has to hold a whole one.
 
 mod i2_s;
 mod plain;

@@ -1,4 +1,4 @@
-//! Writing: the header from metadata and declarations, then the tensors' bytes in pieces, never more than one at a time.
+//! Writing: the header from metadata and declarations, then the tensors' bytes in pieces, one at a time.
 
 use super::parse::{self, MAGIC};
 use super::value::write_text;
