@@ -1,7 +1,7 @@
 //! `trilobit generate`: continue a prompt.
 
-use anyhow::Result;
 use crate::source::SourceArgs;
+use anyhow::Result;
 use infer::{EngineOptions, Model, Options, Sampling};
 use serde_json::json;
 use std::io::Write;
