@@ -7,8 +7,8 @@ use crate::multiversion;
 use crate::pool::{PerWorker, Pool, SharedMut};
 use std::ops::Range;
 
-/// More rows than this, and a panel is spread to one byte a weight once instead of at each reading.
-const SPREAD_ABOVE: usize = 12;
+/// More rows than this (one pass of a kernel), and a panel is spread to one byte a weight once instead of at each pass.
+const SPREAD_ABOVE: usize = 6;
 
 /// Panels of a task: enough bytes in a row for the memory's own prefetching, enough tasks for any number of threads.
 const TASK_PANELS: usize = 4;

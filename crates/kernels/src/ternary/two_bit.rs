@@ -120,21 +120,21 @@ impl TwoBit<'_> {
     }
 }
 
-/// Spreads a panel of two-bit weights to the layout of one byte each that the kernels' [`super::TernaryKernel::panel`]
-/// reads; `out` is ⌈k/4⌉ steps long.
-pub(super) fn unpack_panel(packed: &[u8], k: usize, out: &mut [u8]) {
-    let tile_len = tile_len(k);
-    for (step, out) in out.chunks_exact_mut(STEP).enumerate() {
-        let (group, shift) = (step / 4, 2 * (step % 4));
-        for (tile, out) in out.chunks_exact_mut(GROUP_BYTES).enumerate() {
-            let bytes = &packed[tile * tile_len + group * GROUP_BYTES..][..GROUP_BYTES];
-            spread(bytes, shift as u32, out);
-        }
-    }
-}
-
 crate::multiversion! {
-    fn spread(bytes: &[u8], shift: u32, out: &mut [u8]) {
-        out.iter_mut().zip(bytes).for_each(|(out, byte)| *out = (*byte >> shift) & 3);
+    /// Spreads a panel of two-bit weights to the layout of one byte each that the kernels'
+    /// [`super::TernaryKernel::panel`] reads; `out` is ⌈k/4⌉ steps long.
+    pub(super) fn unpack_panel(packed: &[u8], k: usize, out: &mut [u8]) {
+        for (tile, packed) in packed.chunks_exact(tile_len(k)).enumerate() {
+            let groups = packed.as_chunks::<GROUP_BYTES>().0.iter();
+            for (bytes, out) in groups.zip(out.chunks_mut(4 * STEP)) {
+                for (s, out) in out.chunks_exact_mut(STEP).enumerate() {
+                    let out: &mut [u8; GROUP_BYTES] =
+                        (&mut out[tile * GROUP_BYTES..][..GROUP_BYTES]).try_into().expect("a register");
+                    for (out, byte) in out.iter_mut().zip(bytes) {
+                        *out = (*byte >> (2 * s)) & 3;
+                    }
+                }
+            }
+        }
     }
 }
