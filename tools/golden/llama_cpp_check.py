@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""By hand: llama.cpp and this project read each other's ternary GGUF files and give the same greedy tokens.
+
+    python llama_cpp_check.py --trilobit target/release/trilobit --data DATA
+
+DATA is the folder of shared test data. The model is bitllama-3M (SiLU, which llama.cpp's `bitnet` computes; 256 columns, so
+that its activation scale per block of 256 is one per token). Needs llama-cpp-python and numpy.
+"""
+
+import argparse
+import ctypes
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+
+FILE_TYPES = {"tq1_0": 36, "tq2_0": 37}
+
+
+def theirs(path: Path, prompt: list[int], steps: int) -> list[int]:
+    model = llama_cpp.Llama(model_path=str(path), n_ctx=256, verbose=False)
+    model.eval(prompt)
+    tokens = []
+    for _ in range(steps):
+        logits = llama_cpp.llama_get_logits(model._ctx.ctx)
+        tokens.append(int(np.ctypeslib.as_array(logits, (model.n_vocab(),)).argmax()))
+        model.eval(tokens[-1:])
+    return tokens
+
+
+def ours(trilobit: Path, path: Path, prompt: list[int], steps: int) -> list[int]:
+    tokens = []
+    for _ in range(steps):
+        ids = ",".join(map(str, prompt + tokens))
+        command = [trilobit, "logits", path, "--ids", ids, "--top", "1", "--json"]
+        tokens.append(json.loads(subprocess.check_output(command, stderr=subprocess.DEVNULL))["top"][0][0])
+    return tokens
+
+
+def quantise(source: Path, target: Path, file_type: int) -> None:
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = file_type
+    params.token_embedding_type = 1  # F16
+    params.output_tensor_type = 1
+    code = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
+    if code != 0:
+        raise SystemExit(f"llama_model_quantize: {code}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trilobit", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=48)
+    args = parser.parse_args()
+    folder = args.data / "models/bitllama2"
+    prompts = [p["ids"] for p in json.loads((folder / "reference.json").read_text())[0]["prompts"]]
+    with tempfile.TemporaryDirectory() as work:
+        for kind in ["f16", *FILE_TYPES]:
+            command = [args.trilobit, "export", "gguf", folder / "bitllama-3M.bin", "--tokenizer", folder / "tokenizer.json",
+                       "--type", kind, "--out", f"{work}/{kind}.gguf"]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        for kind, file_type in FILE_TYPES.items():
+            quantise(Path(work, "f16.gguf"), Path(work, f"theirs-{kind}.gguf"), file_type)
+            for name in (f"{kind}.gguf", f"theirs-{kind}.gguf"):
+                for prompt in prompts:
+                    a = theirs(Path(work, name), prompt, args.steps)
+                    b = ours(args.trilobit, Path(work, name), prompt, args.steps)
+                    equal = sum(x == y for x, y in zip(a, b))
+                    print(f"{name}: {equal} of {args.steps} greedy tokens equal after {len(prompt)} tokens", flush=True)
+                    if a != b:
+                        raise SystemExit(f"llama.cpp {a}\ntrilobit  {b}")
+    print("OK")
+
+
+if __name__ == "__main__":
+    main()
