@@ -111,6 +111,10 @@ impl Source for Adapted<'_> {
         }
     }
 
+    fn release(&self, name: &str) {
+        self.inner.release(name);
+    }
+
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError> {
         match self.turned(name) {
             Some(Turned::Rows) => self.rows(rows, out, |rows, out| self.inner.read_codes(name, rows, out)),

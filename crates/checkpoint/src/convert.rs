@@ -106,6 +106,8 @@ pub(crate) fn compare(
     let mut bad = None;
     progress.begin(Phase::Compare, Layout::new(config).tensors().len());
     let found = compare::tensors(source, written, |tensor: &Tensor| {
+        source.release(&tensor.name);
+        written.release(&tensor.name);
         progress.advance(&tensor.name);
         // the latent values of what was ternary are made up: only codes and scale mean something
         largest = largest.max(tensor.scale_error()).max(tensor.relative);
@@ -210,6 +212,7 @@ fn write_weights(source: &dyn Source, path: &Path, progress: &mut dyn Progress) 
                 writer.write(&name, bytemuck::cast_slice(&codes))?;
             }
         }
+        source.release(&name);
         progress.advance(&name);
     }
     writer.finish()

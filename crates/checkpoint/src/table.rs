@@ -133,6 +133,12 @@ impl Source for Table {
         Ok(())
     }
 
+    fn release(&self, name: &str) {
+        if let Ok(place) = self.place(name) {
+            self.files[place.file].release(&place.stored);
+        }
+    }
+
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError> {
         let place = self.place(name)?;
         let cols = place.cols;

@@ -202,6 +202,13 @@ impl File {
         }
     }
 
+    /// Gives back the memory of tensor `name`, which will not be read again soon.
+    pub fn release(&self, name: &str) {
+        if let Some(&i) = self.names.get(name) {
+            self.map.release(self.header.ranges[i].clone());
+        }
+    }
+
     fn typed<'a, T>(
         &'a self,
         key: &str,

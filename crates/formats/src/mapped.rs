@@ -3,7 +3,7 @@
 
 use crate::bounded;
 use crate::error::FileError;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// A read-only map of a whole file; dereferences to its bytes. Pages are read when touched.
@@ -30,6 +30,22 @@ impl Deref for Mapped {
     }
 }
 
+impl Mapped {
+    /// Gives back the memory of a part that will not be read again soon; read all the same, it comes from the disk again.
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if range.end <= self.0.len() && !range.is_empty() {
+            // SAFETY: the map is read-only and of a file, so pages that are dropped come back with the same bytes.
+            // The system may refuse: memory then stays as it was.
+            let _ = unsafe {
+                self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,7 +55,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, b"abc").unwrap();
-        assert_eq!(&*Mapped::open(&path).unwrap(), b"abc");
+        let map = Mapped::open(&path).unwrap();
+        for range in [0..3, 1..2, 0..0, 2..9] {
+            map.release(range);
+            assert_eq!(&*map, b"abc");
+        }
         std::fs::write(&path, b"").unwrap();
         assert_eq!(&*Mapped::open(&path).unwrap(), b"");
         assert!(Mapped::open(folder.path()).is_err());

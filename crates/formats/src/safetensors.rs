@@ -84,6 +84,13 @@ impl File {
         Ok(&self.tensors[self.find(name)?])
     }
 
+    /// Gives back the memory of tensor `name`, which will not be read again soon.
+    pub fn release(&self, name: &str) {
+        if let Ok(index) = self.find(name) {
+            self.map.release(self.ranges[index].clone());
+        }
+    }
+
     /// The bytes of tensor `name`, little-endian and row-major, not necessarily aligned to the element type.
     pub fn bytes(&self, name: &str) -> Result<&[u8], FileError> {
         Ok(&self.map[self.ranges[self.find(name)?].clone()])

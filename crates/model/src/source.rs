@@ -46,6 +46,11 @@ pub trait Source: Send + Sync {
     /// # Panics
     /// As [`Source::read`], and when the tensor is not ternary.
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError>;
+
+    /// Says that a tensor will not be read again soon, so that the memory of its file can go.
+    fn release(&self, name: &str) {
+        let _ = name;
+    }
 }
 
 impl Source for Weights {

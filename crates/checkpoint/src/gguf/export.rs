@@ -151,6 +151,7 @@ impl Rounded<'_> {
                     writer.write(&stored, &bytes)
                 })?;
             }
+            self.inner.release(&named.name);
             progress.advance(&named.name);
         }
         writer.finish()?;
@@ -300,6 +301,10 @@ impl Source for Rounded<'_> {
         let rounded = round_trip(self.format(&self.named(name)), out);
         out.copy_from_slice(&rounded);
         Ok(())
+    }
+
+    fn release(&self, name: &str) {
+        self.inner.release(name);
     }
 
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError> {

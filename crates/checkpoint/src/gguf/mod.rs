@@ -213,6 +213,12 @@ impl Source for Gguf {
         Ok(())
     }
 
+    fn release(&self, name: &str) {
+        if let Ok((_, tensor)) = self.place(name) {
+            self.file.release(&tensor.info.name);
+        }
+    }
+
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError> {
         let (place, tensor) = self.place(name)?;
         assert!(place.scale.is_some(), "'{name}' has values, and codes only once it is quantised");

@@ -236,6 +236,7 @@ impl Plan<'_> {
             } else {
                 convert::values(self.adapted, named, |piece| writer.write_f32(&name, piece))?;
             }
+            self.adapted.release(&named.name);
             progress.advance(&named.name);
         }
         writer.finish()
