@@ -1,8 +1,12 @@
 //! From what the user calls MODEL to an engine and its tokenizer.
 
 use crate::{Engine, EngineOptions, InferError};
+use formats::{bounded, limits};
 use std::path::{Path, PathBuf};
 use text::Tokenizer;
+
+/// The file beside the tokenizer, as Hugging Face calls it.
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
 /// An engine with the tokenizer of its checkpoint.
 pub struct Model {
@@ -39,5 +43,20 @@ impl Model {
     /// It has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, InferError> {
         self.tokenizer.as_ref().ok_or_else(|| InferError::NoTokenizer { path: self.folder.clone() })
+    }
+
+    /// The ids that end a text or an answer: here those that anything of the model declares are joined.
+    pub fn end_ids(&self) -> Vec<u32> {
+        self.tokenizer.as_ref().map(Tokenizer::end_ids).unwrap_or_default()
+    }
+
+    /// The chat template that came with the model, if one did.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn chat_template(&self) -> Result<Option<String>, InferError> {
+        let path = self.folder.join(CHAT_TEMPLATE);
+        let text = path.is_file().then(|| bounded::read_text(&path, limits::CONFIG_BYTES_MAX));
+        Ok(text.transpose()?)
     }
 }

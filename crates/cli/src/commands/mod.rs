@@ -1,6 +1,7 @@
 //! One file per verb. Each has `Args` (as typed) and `run`.
 
 mod bench;
+mod chat;
 mod checkpoint;
 mod data;
 mod eval;
@@ -30,6 +31,8 @@ pub enum Command {
     Checkpoint(checkpoint::Args),
     /// Continue a prompt
     Generate(generate::Args),
+    /// Talk to a model
+    Chat(chat::Args),
     /// Print or save the logits of a prompt
     Logits(logits::Args),
     /// Measure a model: perplexity
@@ -50,6 +53,7 @@ impl Command {
             Self::Train(args) => train::run(args),
             Self::Checkpoint(args) => checkpoint::run(args),
             Self::Generate(args) => generate::run(args),
+            Self::Chat(args) => chat::run(args),
             Self::Logits(args) => logits::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
