@@ -71,6 +71,29 @@ fn a_lookup_changes_no_token() {
     assert!(accepted > 500, "the test is about proposals that are accepted too: {accepted}");
 }
 
+/// A head so large that its best rows are found through the screen.
+#[test]
+fn a_lookup_changes_no_token_of_a_screened_head() {
+    let tokenizer = tokenizer();
+    let start = tokenizer.encode("the cat and", true);
+    let mut accepted = 0;
+    for seed in 0..3 {
+        let engine = repetitive(140_000, seed, 4f32.powi(5 + seed as i32));
+        for sampling in [Sampling::default(), Sampling { temperature: 0.5, top_k: 3, ..Sampling::default() }]
+        {
+            let plain = Options { max_tokens: 16, sampling, ..Options::default() };
+            // What it said once, it may say again.
+            let once = run(&engine, &tokenizer, &start, &plain).tokens;
+            let prompt = [&start[..], &once, &start].concat();
+            let without = run(&engine, &tokenizer, &prompt, &plain);
+            let with = run(&engine, &tokenizer, &prompt, &Options { lookup: 6, ..plain });
+            assert_eq!(with.tokens, without.tokens);
+            accepted += with.proposals.accepted;
+        }
+    }
+    assert!(accepted > 20, "{accepted}");
+}
+
 #[test]
 fn a_lookup_where_sums_are_not_exact_is_refused() {
     let tokenizer = tokenizer();
