@@ -1,10 +1,10 @@
 //! What a checkpoint holds, as numbers: `checkpoint inspect` and `checkpoint verify`.
 
 use crate::native::{OPTIMIZER, Opened};
-use formats::safetensors::File;
 use formats::{FileError, Kind};
-use model::quantize;
+use model::{Encoding, Source, quantize};
 use serde::Serialize;
+use std::path::Path;
 
 /// One tensor of the weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,7 +13,9 @@ pub struct Tensor {
     pub name: String,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// γ, the absmean scale; matrices without non-finite values only.
+    /// Whether its elements are codes −1, 0, +1 with a scale of their own.
+    pub ternary: bool,
+    /// γ: the stored scale, else the absmean; matrices without non-finite values only.
     pub gamma: Option<f32>,
     /// Share of zeros under absmean ternarisation; matrices without non-finite values only.
     pub zero_share: Option<f64>,
@@ -25,26 +27,33 @@ pub struct Tensor {
     pub non_finite: usize,
 }
 
-/// The tensors of a weights file, in its order.
-pub fn tensors(file: &File) -> Result<Vec<Tensor>, FileError> {
-    file.tensors()
-        .map(|info| {
-            let values = file.f32(&info.name)?;
-            let finite = values.iter().copied().filter(|value| value.is_finite());
-            let non_finite = values.len() - finite.clone().count();
-            let ternary = info.shape.len() == 2 && non_finite == 0 && !values.is_empty();
-            let gamma = ternary.then(|| quantize::weight_scale(&values));
-            Ok(Tensor {
-                name: info.name.clone(),
-                shape: info.shape.clone(),
-                gamma,
-                zero_share: gamma.map(|gamma| zero_share(&values, gamma)),
-                min: finite.clone().min_by(f32::total_cmp),
-                max: finite.max_by(f32::total_cmp),
-                non_finite,
-            })
-        })
-        .collect()
+/// The tensors of a model in the order of its layout; one of them is in memory at a time.
+pub fn tensors(source: &dyn Source) -> Result<Vec<Tensor>, FileError> {
+    let layout = model::Layout::new(source.config());
+    layout.tensors().iter().map(|named| tensor(source, named)).collect()
+}
+
+fn tensor(source: &dyn Source, named: &model::layout::Named) -> Result<Tensor, FileError> {
+    let mut values = vec![0.0; named.slot.len()];
+    source.read(&named.name, 0..named.slot.rows, &mut values)?;
+    let finite = values.iter().copied().filter(|value| value.is_finite());
+    let non_finite = values.len() - finite.clone().count();
+    let scale = match source.encoding(&named.name)? {
+        Encoding::Float => None,
+        Encoding::Ternary { scale } => Some(scale),
+    };
+    let is_matrix = named.is_matrix && non_finite == 0;
+    let gamma = is_matrix.then(|| scale.unwrap_or_else(|| quantize::weight_scale(&values)));
+    Ok(Tensor {
+        name: named.name.clone(),
+        shape: named.shape(),
+        ternary: scale.is_some(),
+        gamma,
+        zero_share: gamma.map(|gamma| zero_share(&values, gamma)),
+        min: finite.clone().min_by(f32::total_cmp),
+        max: finite.max_by(f32::total_cmp),
+        non_finite,
+    })
 }
 
 /// Share of codes that are 0 when `latent` is ternarised with scale `gamma`.
@@ -62,19 +71,36 @@ fn zero_share(latent: &[f32], gamma: f32) -> f64 {
 /// Re-reads every tensor of a checkpoint whose files verify: the weights fit the network of the configuration, the
 /// optimiser's file is sound, and nothing is NaN or infinite.
 pub fn verify(checkpoint: &Opened) -> Result<(), FileError> {
-    let mut files = vec![checkpoint.weights()?];
-    checkpoint.load_weights()?;
-    if checkpoint.files().iter().any(|file| file.name == OPTIMIZER) {
-        files.push(checkpoint.optimizer()?);
+    verify_source(&checkpoint.source()?, &checkpoint.dir().join(crate::native::WEIGHTS))?;
+    if !checkpoint.files().iter().any(|file| file.name == OPTIMIZER) {
+        return Ok(());
     }
-    for file in &files {
-        for info in file.tensors() {
-            let bad = file.f32(&info.name)?.iter().filter(|value| !value.is_finite()).count();
-            if bad > 0 {
-                let what = format!("tensor '{}' holds {bad} values that are not finite", info.name);
-                return Err(FileError::new(file.path(), Kind::Unfit, what, "use an earlier checkpoint"));
-            }
+    let file = checkpoint.optimizer()?;
+    for info in file.tensors() {
+        let bad = file.f32(&info.name)?.iter().filter(|value| !value.is_finite()).count();
+        if bad > 0 {
+            return Err(not_finite(file.path(), &info.name, bad));
         }
     }
     Ok(())
+}
+
+/// Re-reads every tensor of a model of any dialect: each code is one of three, and nothing is NaN or infinite. `path` is
+/// for the error.
+pub fn verify_source(source: &dyn Source, path: &Path) -> Result<(), FileError> {
+    let layout = model::Layout::new(source.config());
+    for named in layout.tensors() {
+        let mut values = vec![0.0f32; named.slot.len()];
+        source.read(&named.name, 0..named.slot.rows, &mut values)?;
+        let bad = values.iter().filter(|value| !value.is_finite()).count();
+        if bad > 0 {
+            return Err(not_finite(path, &named.name, bad));
+        }
+    }
+    Ok(())
+}
+
+fn not_finite(path: &Path, name: &str, bad: usize) -> FileError {
+    let what = format!("tensor '{name}' holds {bad} values that are not finite");
+    FileError::new(path, Kind::Unfit, what, "use an earlier checkpoint")
 }

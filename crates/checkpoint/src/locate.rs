@@ -5,7 +5,8 @@ use formats::{FileError, Kind, manifest, nearest};
 use journal::{Run, layout};
 use std::path::{Path, PathBuf};
 
-const EXPECTED: &str = "a run folder or a checkpoint folder was expected";
+const EXPECTED: &str =
+    "a run folder, a checkpoint folder, a Hugging Face folder, a GGUF file or a llama2.c .bin file was expected";
 
 /// A checkpoint that verifies, and what had to be passed over to find it.
 #[derive(Debug)]
@@ -91,12 +92,6 @@ fn stranger(path: &Path) -> FileError {
     }
     if !path.exists() {
         return absent(path);
-    }
-    if path.join("config.json").is_file() {
-        return unfit(
-            "and this holds config.json: a Hugging Face folder, which this command does not read",
-            "name a run folder".into(),
-        );
     }
     let inside = names(path).into_iter().map(|name| path.join(name));
     let nearest = inside.into_iter().find(|entry| Run::is_run(entry) || is_checkpoint(entry));

@@ -1,6 +1,7 @@
 //! The native checkpoint: a folder that is complete or not there, every file under a checksum.
 
 use crate::arena;
+use crate::table::Table;
 use formats::safetensors::{self, Dtype, File};
 use formats::{FileError, Kind, atomic, bounded, folder, limits, manifest};
 use manifest::Manifest;
@@ -21,7 +22,16 @@ pub const RECORDED: &str = "recorded.safetensors";
 /// Everything else the trainer needs to go on.
 pub const STATE: &str = "state.json";
 
-const ABOUT_KIND: &str = "checkpoint";
+/// The chat template, where an imported model has one.
+pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
+/// Key of the state: ids that end an answer.
+pub const END_IDS: &str = "end_ids";
+/// Key of the state: a list of the one id that begins a text, or of none.
+pub const BOS: &str = "bos_ids";
+/// What the name of a tensor's scale adds to its own, where it is stored as ternary codes (I8).
+pub const SCALE_SUFFIX: &str = ".scale";
+
+pub(crate) const ABOUT_KIND: &str = "checkpoint";
 
 /// A named tensor to save: row-major, f32 unless said otherwise.
 #[derive(Debug, Clone)]
@@ -186,6 +196,20 @@ impl Opened {
         File::open(&self.dir.join(WEIGHTS))
     }
 
+    /// The chat template, if the checkpoint has one.
+    pub fn chat_template(&self) -> Result<Option<String>, FileError> {
+        let path = self.path_of(CHAT_TEMPLATE);
+        path.map(|path| bounded::read_text(&path, limits::CONFIG_BYTES_MAX)).transpose()
+    }
+
+    /// The tensors, read on demand: latent or dense values, or codes (I8) with a scale beside them (`NAME.scale`).
+    ///
+    /// # Errors
+    /// A tensor is missing, too many, or of another type or shape.
+    pub fn source(&self) -> Result<Table, FileError> {
+        arena::table(self.model()?, self.weights()?)
+    }
+
     /// The optimiser's file; an error where the checkpoint was saved without one.
     pub fn optimizer(&self) -> Result<File, FileError> {
         let path = self.path_of(OPTIMIZER).ok_or_else(|| {
@@ -209,6 +233,11 @@ impl Opened {
         let config = self.model()?;
         let layout = model::Layout::new(&config);
         let file = self.weights()?;
+        if let Some(codes) = file.tensors().find(|tensor| tensor.dtype == Dtype::I8) {
+            let what = format!("'{}' holds ternary codes, and training needs latent weights", codes.name);
+            let remedy = "train from the model it was converted from";
+            return Err(FileError::new(file.path(), Kind::Unfit, what, remedy));
+        }
         arena::check(&file, &layout, &[""])?;
         // The check bounds this allocation by the length of the file.
         let mut weights = model::Weights::zeros(&config);

@@ -250,7 +250,7 @@ fn inspection_counts_what_is_there() {
     slot.of_mut(&mut weights.data)[..44].fill(0.0);
     save(&dir, &weights);
     let opened = Opened::open(&dir).unwrap();
-    let tensors = inspect::tensors(&opened.weights().unwrap()).unwrap();
+    let tensors = inspect::tensors(&opened.source().unwrap()).unwrap();
     assert_eq!(tensors.len(), weights.layout.tensors().len());
     let embedding = &tensors[0];
     assert_eq!((embedding.name.as_str(), &embedding.shape[..]), ("embedding", &[11, 8][..]));
@@ -263,7 +263,7 @@ fn inspection_counts_what_is_there() {
     let dir = parent.path().join("b");
     save(&dir, &weights);
     let opened = Opened::open(&dir).unwrap();
-    let tensors = inspect::tensors(&opened.weights().unwrap()).unwrap();
+    let tensors = inspect::tensors(&opened.source().unwrap()).unwrap();
     assert_eq!((tensors[0].non_finite, tensors[0].gamma), (1, None));
     let sentence = inspect::verify(&opened).unwrap_err().to_string();
     assert!(sentence.contains("'embedding' holds 1 values that are not finite"), "{sentence}");

@@ -4,6 +4,7 @@
 mod commands;
 mod interrupt;
 mod sampling;
+mod source;
 mod watch;
 
 use clap::Parser;

@@ -8,32 +8,93 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Writes `path` by way of a temporary beside it, so that a reader sees the old content or the new one, never a part.
+/// A file being written under a temporary name beside its place, which it takes at [`Pending::commit`].
 ///
-/// On failure the temporary is removed and the old content stays. A temporary left by a killed writer of the same
-/// file is removed first. A symbolic link is followed; a folder or a device in the place is an error.
-pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
-    let path = &target(path)?;
-    let parent = parent(path);
-    let stem = temporary_prefix(path)?;
-    remove_dead(parent, &stem);
-    let temporary = parent.join(unique(&stem));
-    let done = write_new(&temporary, fill)
-        .and_then(|_held| std::fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(parent));
-    done.map_err(|error| {
-        // Best effort: the first error is the one to report, and a dead temporary goes at the next write.
-        let _ = std::fs::remove_file(&temporary);
-        if error.kind() == io::ErrorKind::NotFound && !parent.is_dir() {
-            return FileError::new(
-                path,
-                Kind::Missing,
-                format!("cannot write: the folder {} does not exist", parent.display()),
-                "create it first",
-            );
+/// A reader of the place sees the old content or the new one, never a part. When the value is dropped before, the
+/// temporary is removed and the old content stays. A temporary left by a killed writer of the same file is removed
+/// first. A symbolic link is followed; a folder or a device in the place is an error.
+#[derive(Debug)]
+pub struct Pending {
+    path: PathBuf,
+    temporary: PathBuf,
+    /// Holds the lock that marks the temporary as alive; `None` when nothing is to be removed any more.
+    out: Option<BufWriter<File>>,
+}
+
+impl Pending {
+    /// Begins to write what will be `path`.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        let path = target(path)?;
+        let stem = temporary_prefix(&path)?;
+        let parent = parent(&path);
+        remove_dead(parent, &stem);
+        let temporary = parent.join(unique(&stem));
+        let open = || -> io::Result<File> {
+            let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+            file.lock()?;
+            Ok(file)
+        };
+        match open() {
+            Ok(file) => {
+                let out = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
+                Ok(Self { path, temporary, out })
+            }
+            Err(error) => Err(failed(&path, &error)),
         }
-        FileError::io(path, "write", &error)
-    })
+    }
+
+    /// Appends `bytes`.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.out().write_all(bytes).map_err(|error| failed(&self.path, &error))
+    }
+
+    /// Brings the content to disk and puts it in its place.
+    pub fn commit(mut self) -> Result<(), FileError> {
+        let done = self.out().flush().and_then(|()| {
+            self.out().get_ref().sync_all()?;
+            std::fs::rename(&self.temporary, &self.path)?;
+            sync_folder(parent(&self.path))
+        });
+        done.map_err(|error| failed(&self.path, &error))?;
+        self.out = None;
+        Ok(())
+    }
+
+    fn out(&mut self) -> &mut BufWriter<File> {
+        self.out.as_mut().expect("only commit takes it, and commit consumes the value")
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(out) = self.out.take() {
+            // What is still in the buffer need not reach a file that goes.
+            let (_file, _buffer) = out.into_parts();
+            // Best effort: a dead temporary goes at the next write.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes `path` from `fill`, as a [`Pending`] file that is committed when `fill` succeeds.
+pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
+    let mut pending = Pending::create(path)?;
+    fill(pending.out()).map_err(|error| failed(&pending.path, &error))?;
+    pending.commit()
+}
+
+/// The failure to write `path`, which may be that its folder is not there.
+fn failed(path: &Path, error: &io::Error) -> FileError {
+    let parent = parent(path);
+    if error.kind() == io::ErrorKind::NotFound && !parent.is_dir() {
+        return FileError::new(
+            path,
+            Kind::Missing,
+            format!("cannot write: the folder {} does not exist", parent.display()),
+            "create it first",
+        );
+    }
+    FileError::io(path, "write", error)
 }
 
 /// Writes `bytes` as the whole content of `path`; see [`write`].
@@ -59,17 +120,6 @@ fn target(path: &Path) -> Result<PathBuf, FileError> {
         return std::fs::canonicalize(path).map_err(|e| FileError::io(path, "follow", &e));
     }
     Ok(path.to_owned())
-}
-
-/// Creates `temporary`, fills it and brings it to disk. The returned file holds the lock that marks it as alive.
-fn write_new(temporary: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
-    file.lock()?;
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
-    fill(&mut out)?;
-    let file = out.into_inner().map_err(|e| e.into_error())?;
-    file.sync_all()?;
-    Ok(file)
 }
 
 /// The folder that holds `path` (`.` for a bare name).
@@ -173,6 +223,23 @@ mod tests {
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"good");
         assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_committed_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_bytes(&path, b"good").unwrap();
+        let mut pending = Pending::create(&path).unwrap();
+        pending.write(b"half").unwrap();
+        drop(pending);
+        assert_eq!((std::fs::read(&path).unwrap(), names(folder.path()).len()), (b"good".to_vec(), 1));
+        let mut pending = Pending::create(&path).unwrap();
+        pending.write(b"new ").unwrap();
+        pending.write(b"content").unwrap();
+        assert_eq!(names(folder.path()).len(), 2);
+        pending.commit().unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), names(folder.path()).len()), (b"new content".to_vec(), 1));
     }
 
     #[test]

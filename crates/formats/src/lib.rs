@@ -1,4 +1,4 @@
-//! Bytes on disk, hostile until proven good: safetensors, memory maps, atomic files.
+//! Bytes on disk, hostile until proven good: safetensors, GGUF, llama2.c, memory maps, atomic files.
 //!
 //! Everything here reads with a bound from [`limits`] and writes so that a kill at any moment leaves
 //! either the old content or the new one, never a part.
@@ -8,11 +8,16 @@ pub mod atomic;
 pub mod bounded;
 pub mod error;
 pub mod folder;
+pub mod gguf;
+#[cfg(test)]
+mod hostile;
 pub mod limits;
+pub mod llama2c;
 pub mod manifest;
 pub mod mapped;
 pub mod nearest;
 pub mod npy;
+pub mod quant;
 pub mod safetensors;
 
 pub use error::{FileError, Kind};

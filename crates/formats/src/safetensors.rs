@@ -11,11 +11,12 @@ mod tests;
 mod write;
 
 pub use dtype::Dtype;
-pub use write::{Entry, write};
+pub use write::{Entry, Writer, write};
 
 use crate::error::{FileError, Kind};
 use crate::mapped::Mapped;
 use crate::nearest;
+use crate::quant::{BF16, BlockFormat, F16, F32};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -100,13 +101,45 @@ impl File {
             },
             Dtype::F16 => Ok(convert(bytes, |b| half::f16::from_le_bytes(b).to_f32())),
             Dtype::BF16 => Ok(convert(bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
-            other => Err(FileError::new(
+            other => Err(self.no_float(name, other)),
+        }
+    }
+
+    /// The elements of a float tensor from `start` on, row-major, into `out` as f32: a piece at a time of a tensor that
+    /// need not be in memory twice. A range beyond the tensor's end is an error.
+    pub fn f32_into(&self, name: &str, start: usize, out: &mut [f32]) -> Result<(), FileError> {
+        let info = self.info(name)?;
+        let (dtype, width) = (info.dtype, info.dtype.bytes());
+        let bytes = self.bytes(name)?;
+        let place = start
+            .checked_add(out.len())
+            .and_then(|end| Some(start.checked_mul(width)?..end.checked_mul(width)?));
+        let Some(bytes) = place.and_then(|place| bytes.get(place)) else {
+            let what =
+                format!("tensor '{name}' of shape {:?} has no elements {start} + {}", info.shape, out.len());
+            return Err(FileError::new(
                 &self.path,
                 Kind::Unfit,
-                format!("tensor '{name}' holds {other} where F32, F16 or BF16 is needed"),
+                what,
                 "check that this is the file you meant",
-            )),
+            ));
+        };
+        match dtype {
+            Dtype::F32 => F32.decode_blocks(bytes, &[], out),
+            Dtype::F16 => F16.decode_blocks(bytes, &[], out),
+            Dtype::BF16 => BF16.decode_blocks(bytes, &[], out),
+            other => return Err(self.no_float(name, other)),
         }
+        Ok(())
+    }
+
+    fn no_float(&self, name: &str, dtype: Dtype) -> FileError {
+        FileError::new(
+            &self.path,
+            Kind::Unfit,
+            format!("tensor '{name}' holds {dtype} where F32, F16 or BF16 is needed"),
+            "check that this is the file you meant",
+        )
     }
 
     fn find(&self, name: &str) -> Result<usize, FileError> {

@@ -10,8 +10,7 @@ use crate::session::Session;
 use crate::table::Table;
 use kernels::memory::Memory;
 use kernels::pool::Pool;
-use kernels::rope;
-use model::{Config, Layout, Norm, Projection, Source};
+use model::{Config, Extra, Layout, Norm, Projection, Source};
 
 /// How an engine runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +59,7 @@ pub struct Engine {
 /// One layer.
 pub(crate) struct Block {
     gains: [Option<Vec<f32>>; 4],
+    extras: [Option<Vec<f32>>; 5],
     linears: [Linear; 7],
 }
 
@@ -67,6 +67,11 @@ impl Block {
     /// The gain of a norm, `None` where the network has none.
     pub(crate) fn gain(&self, norm: Norm) -> Option<&[f32]> {
         self.gains[norm as usize].as_deref()
+    }
+
+    /// A bias, or the gain of a head's norm; `None` where the network has none.
+    pub(crate) fn extra(&self, extra: Extra) -> Option<&[f32]> {
+        self.extras[extra as usize].as_deref()
     }
 
     /// The matrix of a projection.
@@ -99,7 +104,7 @@ impl Engine {
         let screen = screened.then(|| Screen::new(&pool, head)).transpose();
         let bytes = table.0 * table.1;
         let screen = screen.map_err(|error| InferError::Memory { bytes, error })?;
-        let (cos, sin) = rope::tables(config.context, config.head_size, config.rope_theta);
+        let (cos, sin) = model::rope::rope_tables(&config, config.context);
         Ok(Self {
             arithmetic,
             kv: options.kv,
@@ -194,6 +199,13 @@ impl Loader<'_> {
                     gains[norm as usize] = Some(self.vector(&name, slot.len())?);
                 }
             }
+            let mut extras = [const { None }; 5];
+            for extra in Extra::ALL {
+                if let Some(slot) = slots.extra(extra) {
+                    let name = format!("layers.{layer}.{}", extra.name());
+                    extras[extra as usize] = Some(self.vector(&name, slot.len())?);
+                }
+            }
             let mut linears = Vec::with_capacity(7);
             for projection in Projection::ALL {
                 let slot = slots.projection(projection);
@@ -210,7 +222,7 @@ impl Loader<'_> {
                 )?);
             }
             let linears = linears.try_into().unwrap_or_else(|_| unreachable!("seven projections"));
-            blocks.push(Block { gains, linears });
+            blocks.push(Block { gains, extras, linears });
         }
         Ok((memory, blocks))
     }

@@ -118,12 +118,9 @@ pub enum InferError {
         /// the system's answer
         error: std::io::Error,
     },
-    /// A tensor cannot be read.
+    /// The model cannot be found or read.
     #[error(transparent)]
     File(#[from] formats::FileError),
-    /// The model cannot be found or loaded.
-    #[error(transparent)]
-    Model(Box<dyn std::error::Error + Send + Sync>),
     /// The tokenizer cannot be loaded.
     #[error(transparent)]
     Text(#[from] text::TextError),

@@ -1,12 +1,12 @@
 //! The forward pass of a set of tokens through all layers, to be read from top to bottom.
 
 use crate::Engine;
-use crate::attention::View;
+use crate::attention::{Memory, Scratch};
 use crate::linear::Operand;
-use crate::pages::Pages;
+use crate::pages::{PAGE, Pages};
 use kernels::pool::{PerWorker, Rows};
-use kernels::{gate, norm, rope};
-use model::{Activation, Norm, Projection, RopeStyle};
+use kernels::{gate, norm, rope, softmax};
+use model::{Activation, Extra, Norm, Projection, RopeStyle};
 
 /// Rows of a task in the operations that work on single rows.
 const TASK_ROWS: usize = 8;
@@ -36,8 +36,8 @@ pub(crate) struct Activations {
     mixed: Vec<f32>,
     /// (T, F)
     product: Vec<f32>,
-    /// (N/K, C) for each worker
-    scores: PerWorker<Vec<f32>>,
+    /// of attention
+    scratch: PerWorker<Scratch>,
 }
 
 impl Activations {
@@ -56,7 +56,7 @@ impl Activations {
             v: floats(config.kv_width()),
             mixed: floats(config.query_width()),
             product: floats(config.ffn),
-            scores: PerWorker::new(threads, || vec![0.0; engine.heads().group() * context]),
+            scratch: PerWorker::new(threads, || engine.heads().scratch(context)),
         }
     }
 }
@@ -89,7 +89,7 @@ impl Pass<'_> {
         engine.pool.for_rows(tokens, TASK_ROWS, Rows::new(normed, hidden), |range, out| {
             for (row, out) in range.zip(out.chunks_exact_mut(hidden)) {
                 let x = &x[row * hidden..][..hidden];
-                norm::rms_norm(x, Some(&engine.final_norm), engine.config.norm_epsilon, out);
+                norm::rms_norm(x, Some(&engine.final_norm), engine.config.final_epsilon(), out);
             }
         });
         stream.copy_from_slice(normed);
@@ -108,19 +108,20 @@ impl Pass<'_> {
         let v = &mut rows.v[..tokens * config.kv_width()];
         let linears = [Projection::Q, Projection::K, Projection::V].map(|p| block.linear(p));
         rows.operand.project(on, linears, [&mut *q, &mut *k, &mut *v]);
-        rotate(engine, self.places, q, k);
+        for (x, bias) in [(&mut *q, Extra::QBias), (&mut *k, Extra::KBias), (&mut *v, Extra::VBias)] {
+            if let Some(bias) = block.extra(bias) {
+                x.chunks_exact_mut(bias.len()).for_each(|row| softmax::add(row, bias));
+            }
+        }
+        rotate(engine, layer, self.places, q, k);
         let width = config.kv_width();
         for ((place, k), v) in self.places.iter().zip(k.chunks_exact(width)).zip(v.chunks_exact(width)) {
             let (page, position) = place.page(self.tables);
             self.pages.write(page, layer, position, k, v);
         }
         let mixed = &mut rows.mixed[..tokens * config.query_width()];
-        let (tables, places) = (self.tables, self.places);
-        let view = |token: usize| {
-            let Place { sequence, position } = places[token];
-            View { pages: &tables[sequence], seen: position + 1 }
-        };
-        engine.heads().attend(&engine.pool, &mut rows.scores, (self.pages, layer), q, view, mixed);
+        let memory = Memory { pages: self.pages, layer, tables: self.tables };
+        engine.heads().attend(&engine.pool, &mut rows.scratch, memory, (self.places, q), mixed);
         input.read(Norm::AttentionSub, mixed, &mut rows.normed, &mut rows.operand);
         let stream = &mut rows.stream[..tokens * config.hidden];
         rows.operand.project_add(on, block.linear(Projection::O), stream);
@@ -177,27 +178,33 @@ impl Input<'_> {
 impl Place {
     /// The page that the position lies in, and its place there.
     fn page(self, tables: &[Vec<u32>]) -> (u32, usize) {
-        use crate::pages::PAGE;
         (tables[self.sequence][self.position / PAGE], self.position % PAGE)
     }
 }
 
-/// Turns queries (T, N·D) and keys (T, K·D) by their positions.
-fn rotate(engine: &Engine, places: &[Place], q: &mut [f32], k: &mut [f32]) {
+/// Normalises the heads of queries (T, N·D) and keys (T, K·D) where the network does, and turns them by their positions.
+fn rotate(engine: &Engine, layer: usize, places: &[Place], q: &mut [f32], k: &mut [f32]) {
     let config = &engine.config;
     let (query, kv, size) = (config.query_width(), config.kv_width(), config.head_size);
     let turn = match config.rope_style {
         RopeStyle::RotateHalf => rope::rotate_half,
         RopeStyle::Interleaved => rope::rotate_interleaved,
     };
+    let gains = [Extra::QNorm, Extra::KNorm].map(|extra| engine.blocks[layer].extra(extra));
     let parts = (Rows::new(q, query), Rows::new(k, kv));
     engine.pool.for_rows(places.len(), TASK_ROWS, parts, |range, (q, k)| {
         for (place, (q, k)) in places[range].iter().zip(q.chunks_exact_mut(query).zip(k.chunks_exact_mut(kv)))
         {
             let angles = place.position * size / 2..(place.position + 1) * size / 2;
             let (cos, sin) = (&engine.cos[angles.clone()], &engine.sin[angles]);
-            let heads = q.chunks_exact_mut(size).chain(k.chunks_exact_mut(size));
-            heads.for_each(|head| turn(head, cos, sin));
+            for (heads, gain) in [q, k].into_iter().zip(gains) {
+                for head in heads.chunks_exact_mut(size) {
+                    if let Some(gain) = gain {
+                        norm::rms_norm_in_place(head, gain, config.norm_epsilon);
+                    }
+                    turn(head, cos, sin);
+                }
+            }
         }
     });
 }

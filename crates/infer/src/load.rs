@@ -1,62 +1,49 @@
 //! From what the user calls MODEL to an engine and its tokenizer.
 
 use crate::{Engine, EngineOptions, InferError};
-use formats::{bounded, limits};
+use checkpoint::{Loaded, OpenOptions, TokenizerFrom};
 use std::path::{Path, PathBuf};
 use text::Tokenizer;
 
-/// The file beside the tokenizer, as Hugging Face calls it.
-const CHAT_TEMPLATE: &str = "chat_template.jinja";
-
-/// An engine with the tokenizer of its checkpoint.
+/// An engine with what belongs to its model.
 pub struct Model {
     /// the network
     pub engine: Engine,
-    /// one sentence for each newer checkpoint that is damaged and was passed over
+    /// a sentence for everything that was passed over or taken for granted
     pub warnings: Vec<String>,
+    /// Jinja source of the chat template
+    pub chat_template: Option<String>,
+    /// ids that end a text or an answer: those that the model declares, and those that the tokenizer's names tell
+    pub end_ids: Vec<u32>,
     tokenizer: Option<Tokenizer>,
-    folder: PathBuf,
+    path: PathBuf,
 }
 
 impl Model {
-    /// Opens a checkpoint folder, or the newest sound checkpoint of a run folder.
+    /// Opens a model of any dialect; see [`checkpoint::open_with`].
     ///
     /// # Errors
-    /// What `checkpoint::locate` says, a damaged tokenizer, and [`Engine::new`]'s.
-    pub fn open(path: &Path, options: EngineOptions) -> Result<Self, InferError> {
-        let located = checkpoint::locate(path).map_err(|error| InferError::Model(error.into()))?;
-        let checkpoint = located.checkpoint;
-        let tokenizer = checkpoint.tokenizer_path();
-        let tokenizer = tokenizer.map(|path| Tokenizer::load(&path)).transpose()?;
-        let weights = checkpoint.load_weights().map_err(|error| InferError::Model(error.into()))?;
-        Ok(Self {
-            engine: Engine::new(&weights, options)?,
-            warnings: located.warnings,
-            tokenizer,
-            folder: checkpoint.dir().to_owned(),
-        })
+    /// What that says, a damaged tokenizer, and [`Engine::new`]'s.
+    pub fn open(path: &Path, how: &OpenOptions, options: EngineOptions) -> Result<Self, InferError> {
+        let loaded = checkpoint::open_with(path, how)?;
+        let tokenizer = match &loaded.tokenizer {
+            Some(TokenizerFrom::File(path)) => Some(Tokenizer::load(path)?),
+            Some(TokenizerFrom::Json(json)) => Some(Tokenizer::from_bytes(json)?),
+            None => None,
+        };
+        let engine = Engine::new(&*loaded.source, options)?;
+        let Loaded { warnings, chat_template, mut end_ids, path, .. } = loaded;
+        end_ids.extend(tokenizer.as_ref().map(Tokenizer::end_ids).unwrap_or_default());
+        end_ids.sort_unstable();
+        end_ids.dedup();
+        Ok(Self { engine, warnings, chat_template, end_ids, tokenizer, path })
     }
 
-    /// The checkpoint's tokenizer.
+    /// The model's tokenizer.
     ///
     /// # Errors
     /// It has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, InferError> {
-        self.tokenizer.as_ref().ok_or_else(|| InferError::NoTokenizer { path: self.folder.clone() })
-    }
-
-    /// The ids that end a text or an answer: here those that anything of the model declares are joined.
-    pub fn end_ids(&self) -> Vec<u32> {
-        self.tokenizer.as_ref().map(Tokenizer::end_ids).unwrap_or_default()
-    }
-
-    /// The chat template that came with the model, if one did.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn chat_template(&self) -> Result<Option<String>, InferError> {
-        let path = self.folder.join(CHAT_TEMPLATE);
-        let text = path.is_file().then(|| bounded::read_text(&path, limits::CONFIG_BYTES_MAX));
-        Ok(text.transpose()?)
+        self.tokenizer.as_ref().ok_or_else(|| InferError::NoTokenizer { path: self.path.clone() })
     }
 }

@@ -1,9 +1,10 @@
 //! The keys and values of all sequences, in pages of a fixed number of positions that any sequence can take.
 
-use kernels::{attend, half};
+use kernels::half;
+use std::ops::Range;
 
 /// Positions of a page.
-pub(crate) const PAGE: usize = 32;
+pub(crate) use kernels::attend::PAGE;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -15,7 +16,7 @@ pub enum KvType {
     F16,
 }
 
-/// All pages. A page holds, for each layer, keys `(K, PAGE, D)` and then values `(K, PAGE, D)`.
+/// All pages. A page holds, for each layer, keys `(K, D, PAGE)` and then values `(K, PAGE, D)`: both as attention reads them.
 pub(crate) struct Pages {
     data: Data,
     /// elements of one page, all layers
@@ -32,6 +33,14 @@ pub(crate) struct Pages {
 enum Data {
     F32(Vec<f32>),
     F16(Vec<u16>),
+}
+
+/// One head of one layer of a page.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    pub page: u32,
+    pub layer: usize,
+    pub head: usize,
 }
 
 impl Pages {
@@ -74,51 +83,57 @@ impl Pages {
 
     /// Stores `key` and `value` (K·D) of one position of a page.
     pub(crate) fn write(&mut self, page: u32, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        for (kind, row) in [key, value].into_iter().enumerate() {
-            for (head, row) in row.chunks_exact(self.size).enumerate() {
-                let at = self.at(page, layer, kind, head) + position * self.size;
-                match &mut self.data {
-                    Data::F32(data) => data[at..at + row.len()].copy_from_slice(row),
-                    Data::F16(data) => half::narrow_f16(row, &mut data[at..at + row.len()]),
+        let size = self.size;
+        for (head, (key, value)) in key.chunks_exact(size).zip(value.chunks_exact(size)).enumerate() {
+            let block = Block { page, layer, head };
+            let (keys, values) = (self.range(block, 0), self.range(block, 1));
+            let values = values.start + position * size..values.start + (position + 1) * size;
+            match &mut self.data {
+                Data::F32(data) => {
+                    let column = data[keys].iter_mut().skip(position).step_by(PAGE);
+                    column.zip(key).for_each(|(kept, key)| *kept = *key);
+                    data[values].copy_from_slice(value);
+                }
+                Data::F16(data) => {
+                    let column = data[keys].iter_mut().skip(position).step_by(PAGE);
+                    column
+                        .zip(key)
+                        .for_each(|(kept, key)| half::narrow_f16(&[*key], std::slice::from_mut(kept)));
+                    half::narrow_f16(value, &mut data[values]);
                 }
             }
         }
     }
 
-    /// `scores[g][p] = queries[g] · keys[p] · factor` of the first `positions` of a page; rows of `stride`.
-    pub(crate) fn scores(&self, run: Run, queries: &[f32], factor: f32, scores: &mut [f32], stride: usize) {
-        let at = self.at(run.page, run.layer, 0, run.head);
-        let keys = at..at + run.positions * self.size;
+    /// The keys (D, PAGE) of a block, widened into `wide` where they are kept narrower.
+    pub(crate) fn keys<'a>(&'a self, block: Block, wide: &'a mut [f32]) -> &'a [f32] {
+        self.widened(self.range(block, 0), wide)
+    }
+
+    /// The values (`positions`, D) of a block, as [`Pages::keys`].
+    pub(crate) fn values<'a>(&'a self, block: Block, positions: usize, wide: &'a mut [f32]) -> &'a [f32] {
+        let start = self.range(block, 1).start;
+        self.widened(start..start + positions * self.size, wide)
+    }
+
+    fn widened<'a>(&'a self, range: Range<usize>, wide: &'a mut [f32]) -> &'a [f32] {
         match &self.data {
-            Data::F32(data) => attend::scores_f32(queries, &data[keys], self.size, factor, scores, stride),
-            Data::F16(data) => attend::scores_f16(queries, &data[keys], self.size, factor, scores, stride),
+            Data::F32(data) => &data[range],
+            Data::F16(data) => {
+                let wide = &mut wide[..range.len()];
+                half::widen_f16(&data[range], wide);
+                wide
+            }
         }
     }
 
-    /// `mixed[g] += Σ_p weights[g][p] · values[p]`.
-    pub(crate) fn mix(&self, run: Run, weights: &[f32], stride: usize, mixed: &mut [f32]) {
-        let at = self.at(run.page, run.layer, 1, run.head);
-        let values = at..at + run.positions * self.size;
-        match &self.data {
-            Data::F32(data) => attend::mix_f32(weights, stride, &data[values], self.size, mixed),
-            Data::F16(data) => attend::mix_f16(weights, stride, &data[values], self.size, mixed),
-        }
+    /// Where the keys (`kind` 0) or values (1) of a block lie.
+    fn range(&self, block: Block, kind: usize) -> Range<usize> {
+        let len = PAGE * self.size;
+        let number = (2 * block.layer + kind) * self.kv_heads + block.head;
+        let start = block.page as usize * self.page + number * len;
+        start..start + len
     }
-
-    /// Where the keys (`kind` 0) or values (1) of a head begin.
-    fn at(&self, page: u32, layer: usize, kind: usize, head: usize) -> usize {
-        let block = ((2 * layer + kind) * self.kv_heads + head) * PAGE * self.size;
-        page as usize * self.page + block
-    }
-}
-
-/// The first `positions` positions of one head of a page.
-#[derive(Clone, Copy)]
-pub(crate) struct Run {
-    pub page: u32,
-    pub layer: usize,
-    pub head: usize,
-    pub positions: usize,
 }
 
 #[cfg(test)]
@@ -126,19 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_as_attention_reads_them() {
+    fn positions_come_back_as_attention_reads_them() {
         for kind in [KvType::F32, KvType::F16] {
             let mut pages = Pages::new(kind, 2, 2, 2, 2);
             let page = pages.take();
             pages.write(page, 1, 0, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
             pages.write(page, 1, 1, &[11.0, 12.0, 13.0, 14.0], &[15.0, 16.0, 17.0, 18.0]);
-            let run = Run { page, layer: 1, head: 1, positions: 2 };
-            let mut scores = [0.0; 2];
-            pages.scores(run, &[1.0, 10.0], 0.5, &mut scores, 2);
-            assert_eq!(scores, [21.5, 76.5]);
-            let mut mixed = [1.0, 0.0];
-            pages.mix(run, &[1.0, 0.5], 2, &mut mixed);
-            assert_eq!(mixed, [16.5, 17.0]);
+            let block = Block { page, layer: 1, head: 1 };
+            let mut wide = [0.0; 2 * PAGE];
+            let keys = pages.keys(block, &mut wide);
+            assert_eq!(
+                (keys[..2].to_vec(), keys[PAGE..PAGE + 2].to_vec()),
+                (vec![3.0, 13.0], vec![4.0, 14.0])
+            );
+            assert_eq!(pages.values(block, 2, &mut wide), [7.0, 8.0, 17.0, 18.0]);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A checkpoint on disk becomes the engine that its weights in memory make.
 
-use checkpoint::{arena, native};
+use checkpoint::{OpenOptions, arena, native};
 use infer::{Engine, EngineOptions, InferError, Model};
 use model::{Config, Weights};
 use serde_json::json;
@@ -43,7 +43,7 @@ fn the_loaded_engine_is_the_one_that_was_saved() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("model");
     save(&dir, Some(&tokenizer()));
-    let model = Model::open(&dir, EngineOptions::default()).unwrap();
+    let model = Model::open(&dir, &OpenOptions::default(), EngineOptions::default()).unwrap();
     let ids = model.tokenizer().unwrap().encode("the cat", true);
     let engine = Engine::new(&weights(), EngineOptions::default()).unwrap();
     let mut loaded = model.engine.session(16).unwrap();
@@ -56,7 +56,7 @@ fn a_missing_tokenizer_is_an_error_only_when_text_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("model");
     save(&dir, None);
-    let model = Model::open(&dir, EngineOptions::default()).unwrap();
+    let model = Model::open(&dir, &OpenOptions::default(), EngineOptions::default()).unwrap();
     let Err(error @ InferError::NoTokenizer { .. }) = model.tokenizer() else {
         panic!("a tokenizer from nowhere");
     };
@@ -67,7 +67,7 @@ fn a_missing_tokenizer_is_an_error_only_when_text_is_wanted() {
 fn what_is_no_model_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().to_owned(), folder.path().join("none")] {
-        let error = Model::open(&path, EngineOptions::default()).err().unwrap();
-        assert!(matches!(error, InferError::Model(_)), "{error}");
+        let error = Model::open(&path, &OpenOptions::default(), EngineOptions::default()).err().unwrap();
+        assert!(matches!(error, InferError::File(_)), "{error}");
     }
 }

@@ -1,106 +1,107 @@
-//! Attention of the queries of one key-value head over a run of cached positions, read once for all of them.
+//! Attention of many queries over one page of cached positions, everything in f32.
+//!
+//! The order of all additions is that of one query alone, so that a token's result does not depend on how many are
+//! computed beside it: a score adds over d from 0 on, a mixture over the positions of a page from the first on.
 
-use crate::half::from_f16;
-use crate::lanes;
 use crate::multiversion;
 
-/// Lanes of a sum: one 512-bit register.
-const LANES: usize = 16;
+/// Positions of a page: two 512-bit registers of scores.
+pub const PAGE: usize = 32;
 
-/// Queries that meet a key while it is in a register.
+/// Queries that meet a page while their sums are in registers: 8 × 2, and two for what they meet.
 const QUERIES: usize = 8;
 
 multiversion! {
-    /// `scores[g][p] = queries[g] · keys[p] · factor` for queries (G, D), keys (P, D), scores (G rows of `stride`).
-    pub fn scores_f32(queries: &[f32], keys: &[f32], size: usize, factor: f32, scores: &mut [f32], stride: usize) {
-        scores_of(queries, keys, size, factor, scores, stride, |key| key);
+    /// `scores[g][p] = queries[g] · keys[.., p] · factor` for queries (G, D) and the keys of a whole page (D, PAGE); row g of
+    /// the scores begins at `g · stride` and gets PAGE values.
+    pub fn scores(queries: &[f32], keys: &[f32], factor: f32, scores: &mut [f32], stride: usize) {
+        let size = keys.len() / PAGE;
+        let mut blocks = queries.chunks_exact(QUERIES * size);
+        let mut row = 0;
+        for block in &mut blocks {
+            scores_of::<QUERIES>(block, keys, factor, &mut scores[row * stride..], stride);
+            row += QUERIES;
+        }
+        let mut rest = blocks.remainder();
+        while !rest.is_empty() {
+            let (taken, block) = match rest.len() / size {
+                4.. => (4, scores_of::<4> as fn(&[f32], &[f32], f32, &mut [f32], usize)),
+                2.. => (2, scores_of::<2> as _),
+                _ => (1, scores_of::<1> as _),
+            };
+            block(&rest[..taken * size], keys, factor, &mut scores[row * stride..], stride);
+            (row, rest) = (row + taken, &rest[taken * size..]);
+        }
     }
 
-    /// [`scores_f32`] of keys in binary16.
-    pub fn scores_f16(queries: &[f32], keys: &[u16], size: usize, factor: f32, scores: &mut [f32], stride: usize) {
-        scores_of(queries, keys, size, factor, scores, stride, from_f16);
-    }
-
-    /// `mixed[g] += Σ_p weights[g][p] · values[p]` for weights (G rows of `stride`), values (P, D), mixed (G, D).
-    pub fn mix_f32(weights: &[f32], stride: usize, values: &[f32], size: usize, mixed: &mut [f32]) {
-        mix_of(weights, stride, values, size, mixed, |value| value);
-    }
-
-    /// [`mix_f32`] of values in binary16.
-    pub fn mix_f16(weights: &[f32], stride: usize, values: &[u16], size: usize, mixed: &mut [f32]) {
-        mix_of(weights, stride, values, size, mixed, from_f16);
-    }
-}
-
-#[inline(always)]
-fn scores_of<T: Copy>(
-    queries: &[f32],
-    keys: &[T],
-    size: usize,
-    factor: f32,
-    scores: &mut [f32],
-    stride: usize,
-    widen: impl Fn(T) -> f32 + Copy,
-) {
-    for (block, queries) in queries.chunks(QUERIES * size).enumerate() {
-        let group = queries.len() / size;
-        for (position, key) in keys.chunks_exact(size).enumerate() {
-            let sums = products(queries, key, size, widen);
-            for (g, sum) in sums[..group].iter().enumerate() {
-                scores[(block * QUERIES + g) * stride + position] = lanes::tree(*sum) * factor;
-            }
+    /// `mixed[g] += Σ_p weights[g][p] · values[p]` for the weights of `values.len() / D` positions (row g from `g · stride`
+    /// on), values (P, D), mixed (G, D).
+    pub fn mix(weights: &[f32], stride: usize, values: &[f32], size: usize, mixed: &mut [f32]) {
+        let mut blocks = mixed.chunks_exact_mut(QUERIES * size);
+        let mut row = 0;
+        for block in &mut blocks {
+            mix_of::<QUERIES>(&weights[row * stride..], stride, values, size, block);
+            row += QUERIES;
+        }
+        let mut rest = blocks.into_remainder();
+        while !rest.is_empty() {
+            let (taken, block) = match rest.len() / size {
+                4.. => (4, mix_of::<4> as fn(&[f32], usize, &[f32], usize, &mut [f32])),
+                2.. => (2, mix_of::<2> as _),
+                _ => (1, mix_of::<1> as _),
+            };
+            let (now, later) = rest.split_at_mut(taken * size);
+            block(&weights[row * stride..], stride, values, size, now);
+            (row, rest) = (row + taken, later);
         }
     }
 }
 
-/// Partial sums of `queries[g] · key`.
 #[inline(always)]
-fn products<T: Copy>(
-    queries: &[f32],
-    key: &[T],
-    size: usize,
-    widen: impl Fn(T) -> f32,
-) -> [[f32; LANES]; QUERIES] {
-    let mut sums = [[0.0; LANES]; QUERIES];
-    for (chunk, key) in key.chunks(LANES).enumerate() {
-        let mut wide = [0.0; LANES];
-        wide.iter_mut().zip(key).for_each(|(wide, key)| *wide = widen(*key));
-        for (sums, query) in sums.iter_mut().zip(queries.chunks_exact(size)) {
-            let query = &query[chunk * LANES..][..key.len()];
-            for ((sum, key), query) in sums.iter_mut().zip(&wide).zip(query) {
-                *sum += key * query;
+fn scores_of<const G: usize>(queries: &[f32], keys: &[f32], factor: f32, scores: &mut [f32], stride: usize) {
+    let size = keys.len() / PAGE;
+    let queries: [&[f32]; G] = std::array::from_fn(|g| &queries[g * size..(g + 1) * size]);
+    let mut sums = [[0.0f32; PAGE]; G];
+    for (d, key) in keys.as_chunks::<PAGE>().0.iter().enumerate() {
+        for g in 0..G {
+            let query = queries[g][d];
+            for p in 0..PAGE {
+                sums[g][p] += query * key[p];
             }
         }
     }
-    sums
+    for (g, sums) in sums.iter().enumerate() {
+        let scores = &mut scores[g * stride..][..PAGE];
+        scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = sum * factor);
+    }
 }
 
 #[inline(always)]
-fn mix_of<T: Copy>(
-    weights: &[f32],
-    stride: usize,
-    values: &[T],
-    size: usize,
-    mixed: &mut [f32],
-    widen: impl Fn(T) -> f32 + Copy,
-) {
-    for (block, mixed) in mixed.chunks_mut(QUERIES * size).enumerate() {
-        let group = mixed.len() / size;
-        for start in (0..size).step_by(LANES) {
-            let width = LANES.min(size - start);
-            let mut sums = [[0.0f32; LANES]; QUERIES];
-            for (position, value) in values.chunks_exact(size).enumerate() {
-                let mut wide = [0.0; LANES];
-                wide.iter_mut().zip(&value[start..start + width]).for_each(|(wide, v)| *wide = widen(*v));
-                for (g, sums) in sums[..group].iter_mut().enumerate() {
-                    let weight = weights[(block * QUERIES + g) * stride + position];
-                    sums.iter_mut().zip(&wide).for_each(|(sum, wide)| *sum += weight * wide);
+fn mix_of<const G: usize>(weights: &[f32], stride: usize, values: &[f32], size: usize, mixed: &mut [f32]) {
+    const WIDE: usize = 32;
+    let positions = values.len() / size;
+    let weights: [&[f32]; G] = std::array::from_fn(|g| &weights[g * stride..g * stride + positions]);
+    let whole = size / WIDE * WIDE;
+    for start in (0..whole).step_by(WIDE) {
+        let mut sums = [[0.0f32; WIDE]; G];
+        for p in 0..positions {
+            let value: &[f32; WIDE] = values[p * size + start..][..WIDE].try_into().expect("a chunk");
+            for g in 0..G {
+                let weight = weights[g][p];
+                for d in 0..WIDE {
+                    sums[g][d] += weight * value[d];
                 }
             }
-            for (sums, mixed) in sums.iter().zip(mixed.chunks_exact_mut(size)) {
-                let mixed = &mut mixed[start..start + width];
-                mixed.iter_mut().zip(sums).for_each(|(mixed, sum)| *mixed += sum);
-            }
+        }
+        for (g, sums) in sums.iter().enumerate() {
+            let mixed = &mut mixed[g * size + start..][..WIDE];
+            mixed.iter_mut().zip(sums).for_each(|(mixed, sum)| *mixed += sum);
+        }
+    }
+    for g in 0..G {
+        for d in whole..size {
+            let sum = (0..positions).fold(0.0, |sum, p| sum + weights[g][p] * values[p * size + d]);
+            mixed[g * size + d] += sum;
         }
     }
 }
@@ -108,7 +109,6 @@ fn mix_of<T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::half::{narrow_f16, widen_f16};
     use crate::isa::Isa;
 
     fn wave(n: usize, step: f32) -> Vec<f32> {
@@ -116,34 +116,32 @@ mod tests {
     }
 
     #[test]
-    fn groups_positions_and_sizes_of_all_kinds_agree_with_plain_sums() {
+    fn every_number_of_queries_gives_the_bits_of_one_and_plain_sums() {
         for (group, positions, size) in
-            [(1, 1, 2), (4, 32, 128), (5, 7, 30), (9, 3, 64), (17, 5, 16), (2, 0, 8)]
+            [(1, 1, 2), (4, 32, 128), (5, 7, 30), (9, 3, 64), (23, 32, 34), (2, 0, 8)]
         {
-            let (queries, stride) = (wave(group * size, 0.37), positions + 3);
-            let mut half = vec![0u16; positions * size];
-            narrow_f16(&wave(positions * size, 0.11), &mut half);
-            let mut keys = vec![0.0; half.len()];
-            widen_f16(&half, &mut keys);
+            let (queries, stride) = (wave(group * size, 0.37), PAGE + 3);
+            let (keys, values) = (wave(size * PAGE, 0.11), wave(positions * size, 0.13));
             let weights = wave(group * stride, 0.7);
             for &isa in Isa::supported() {
-                let (mut wide, mut narrow) = (vec![0.0; group * stride], vec![0.0; group * stride]);
-                scores_f32::on(isa, &queries, &keys, size, 0.5, &mut wide, stride);
-                scores_f16::on(isa, &queries, &half, size, 0.5, &mut narrow, stride);
-                assert_eq!(wide, narrow);
-                let (mut mixed, mut mixed_half) = (vec![1.0; group * size], vec![1.0; group * size]);
-                mix_f32::on(isa, &weights, stride, &keys, size, &mut mixed);
-                mix_f16::on(isa, &weights, stride, &half, size, &mut mixed_half);
-                assert_eq!(mixed, mixed_half);
+                let mut all = vec![0.0; group * stride];
+                scores::on(isa, &queries, &keys, 0.5, &mut all, stride);
+                let mut mixed = vec![1.0; group * size];
+                mix::on(isa, &weights, stride, &values, size, &mut mixed);
                 for g in 0..group {
-                    for p in 0..positions {
-                        let pairs = queries[g * size..][..size].iter().zip(&keys[p * size..]);
-                        let exact: f32 = pairs.map(|(q, k)| q * k).sum();
-                        assert!((wide[g * stride + p] - exact * 0.5).abs() < 1e-4);
+                    let mut alone = vec![0.0; stride];
+                    scores::on(Isa::Scalar, &queries[g * size..][..size], &keys, 0.5, &mut alone, stride);
+                    assert_eq!(all[g * stride..][..PAGE], alone[..PAGE]);
+                    let mut one = vec![1.0; size];
+                    mix::on(Isa::Scalar, &weights[g * stride..], stride, &values, size, &mut one);
+                    assert_eq!(mixed[g * size..][..size], one);
+                    for p in 0..PAGE {
+                        let exact: f32 = (0..size).map(|d| queries[g * size + d] * keys[d * PAGE + p]).sum();
+                        assert!((alone[p] - exact * 0.5).abs() < 1e-4);
                     }
                     for d in 0..size {
-                        let terms = (0..positions).map(|p| weights[g * stride + p] * keys[p * size + d]);
-                        assert!((mixed[g * size + d] - 1.0 - terms.sum::<f32>()).abs() < 1e-4);
+                        let terms = (0..positions).map(|p| weights[g * stride + p] * values[p * size + d]);
+                        assert!((one[d] - 1.0 - terms.sum::<f32>()).abs() < 1e-4);
                     }
                 }
             }

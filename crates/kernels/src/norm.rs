@@ -23,6 +23,16 @@ multiversion! {
 }
 
 multiversion! {
+    /// `rms_norm` with a gain, over its own input.
+    pub fn rms_norm_in_place(x: &mut [f32], gain: &[f32], epsilon: f32) {
+        assert_eq!(x.len(), gain.len());
+        let mean_square = lanes::sum_pairs(x, x, |a, b| a * b) / x.len() as f32;
+        let factor = 1.0 / (mean_square + epsilon).sqrt();
+        x.iter_mut().zip(gain).for_each(|(x, gain)| *x = *x * factor * gain);
+    }
+}
+
+multiversion! {
     /// Gradient of `rms_norm` with the factor r it returned: `dx += r·(g − x̂·mean(g·x̂))` and
     /// `dgain += dy·x̂`, where `x̂ = x·r` and `g = dy·gain`. `dy` is overwritten by g.
     pub fn rms_norm_backward(dy: &mut [f32], x: &[f32], gain: Option<(&[f32], &mut [f32])>, factor: f32, dx: &mut [f32]) {

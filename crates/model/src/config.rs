@@ -42,6 +42,28 @@ pub enum LinearKind {
     Dense,
 }
 
+/// How the rotary frequencies are stretched for a context longer than the one of the first training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// every frequency divided by `factor`
+    Linear {
+        /// how many times longer the context became
+        factor: f64,
+    },
+    /// Llama-3.1: long wavelengths divided by `factor`, short ones kept, those between blended
+    Llama3 {
+        /// divides the frequencies of long wavelengths
+        factor: f64,
+        /// wavelengths above `original_context / low_frequency_factor` are long
+        low_frequency_factor: f64,
+        /// wavelengths below `original_context / high_frequency_factor` are short
+        high_frequency_factor: f64,
+        /// tokens of the first training's context
+        original_context: usize,
+    },
+}
+
 /// The shape and the choices of one network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +108,22 @@ pub struct Config {
     /// ternary or dense projections
     #[serde(default = "default_linear")]
     pub linear: LinearKind,
+    /// biases on the query, key and value projections (Qwen2)
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub qkv_bias: bool,
+    /// RMSNorm with a gain (D) on every query and key head, before RoPE (Qwen3)
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub qk_norm: bool,
+    /// `norm_epsilon` of the final norm where it differs
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_norm_epsilon: Option<f32>,
+    /// stretched rotary frequencies
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn default_rope_theta() -> f64 {
@@ -179,10 +217,48 @@ impl Config {
         if !(self.rope_theta.is_finite() && self.rope_theta >= 1.0) {
             return fail("rope_theta", format!("{} is not a base ≥ 1", self.rope_theta));
         }
-        if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
-            return fail("norm_epsilon", format!("{} is not ≥ 0", self.norm_epsilon));
+        for (key, epsilon) in
+            [("norm_epsilon", self.norm_epsilon), ("final_norm_epsilon", self.final_epsilon())]
+        {
+            if !(epsilon.is_finite() && epsilon >= 0.0) {
+                return fail(key, format!("{epsilon} is not ≥ 0"));
+            }
         }
-        Ok(())
+        self.rope_scaling.map_or(Ok(()), RopeScaling::validate)
+    }
+
+    /// What the final norm adds to the mean square.
+    pub fn final_epsilon(&self) -> f32 {
+        self.final_norm_epsilon.unwrap_or(self.norm_epsilon)
+    }
+}
+
+impl RopeScaling {
+    fn validate(self) -> Result<(), ConfigError> {
+        let key = "rope_scaling";
+        let positive = |name: &str, value: f64| match value.is_finite() && value > 0.0 {
+            true => Ok(()),
+            false => fail(key, format!("{name} = {value} is not above 0")),
+        };
+        match self {
+            Self::Linear { factor } => positive("factor", factor),
+            Self::Llama3 {
+                factor,
+                low_frequency_factor: low,
+                high_frequency_factor: high,
+                original_context,
+            } => {
+                positive("factor", factor)?;
+                positive("low_frequency_factor", low)?;
+                positive("original_context", original_context as f64)?;
+                match high.is_finite() && high > low {
+                    true => Ok(()),
+                    false => {
+                        fail(key, format!("high_frequency_factor = {high} is not above the low one, {low}"))
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -208,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn the_newer_keys_go_through_toml_and_old_tables_lack_them() {
+        let llama3 = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_frequency_factor: 1.0,
+            high_frequency_factor: 4.0,
+            original_context: 8192,
+        };
+        let config = Config { qkv_bias: true, qk_norm: true, rope_scaling: Some(llama3), ..base() };
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+        assert!(!toml::to_string(&base()).unwrap().contains("qkv_bias"));
+    }
+
+    #[test]
     fn contradictions_name_their_key() {
         assert!(base().validate().is_ok());
         for (key, sick) in [
@@ -216,6 +306,8 @@ mod tests {
             ("layers", Config { layers: 0, ..base() }),
             ("vocabulary", Config { vocabulary: usize::MAX, ..base() }),
             ("rope_theta", Config { rope_theta: f64::NAN, ..base() }),
+            ("final_norm_epsilon", Config { final_norm_epsilon: Some(-1.0), ..base() }),
+            ("rope_scaling", Config { rope_scaling: Some(RopeScaling::Linear { factor: 0.0 }), ..base() }),
         ] {
             assert_eq!(sick.validate().unwrap_err().key, key);
         }

@@ -124,11 +124,50 @@ impl Norm {
     }
 }
 
+/// The vectors that only some families have, beside the norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Extra {
+    QBias,
+    KBias,
+    VBias,
+    QNorm,
+    KNorm,
+}
+
+impl Extra {
+    /// All five, in the order of the arena.
+    pub const ALL: [Self; 5] = [Self::QBias, Self::KBias, Self::VBias, Self::QNorm, Self::KNorm];
+
+    /// The name inside `layers.{l}.`.
+    pub fn name(self) -> &'static str {
+        ["q_bias", "k_bias", "v_bias", "q_norm", "k_norm"][self as usize]
+    }
+
+    /// Number of elements.
+    pub fn width(self, config: &Config) -> usize {
+        match self {
+            Self::QBias => config.query_width(),
+            Self::KBias | Self::VBias => config.kv_width(),
+            Self::QNorm | Self::KNorm => config.head_size,
+        }
+    }
+
+    /// Whether the network has it.
+    pub fn exists(self, config: &Config) -> bool {
+        match self {
+            Self::QBias | Self::KBias | Self::VBias => config.qkv_bias,
+            Self::QNorm | Self::KNorm => config.qk_norm,
+        }
+    }
+}
+
 /// The slots of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockSlots {
     norms: [Option<Slot>; 4],
     projections: [Slot; 7],
+    extras: [Option<Slot>; 5],
 }
 
 impl BlockSlots {
@@ -141,6 +180,11 @@ impl BlockSlots {
     pub fn projection(&self, projection: Projection) -> Slot {
         self.projections[projection as usize]
     }
+
+    /// A bias, or the gain of a head's norm; `None` where the network has none.
+    pub fn extra(&self, extra: Extra) -> Option<Slot> {
+        self.extras[extra as usize]
+    }
 }
 
 /// Name and place of one tensor.
@@ -150,12 +194,18 @@ pub struct Named {
     pub name: String,
     /// where it lies
     pub slot: Slot,
-    /// true for matrices, false for norm gains; only matrices decay
+    /// true for matrices, false for gains and biases; only matrices decay
     pub is_matrix: bool,
 }
 
 impl Named {
-    /// `[rows, cols]` of a matrix, `[len]` of a gain.
+    /// Whether it is one of the seven projections of a block: what BitLinear quantises.
+    pub fn is_projection(&self) -> bool {
+        let inside = self.name.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
+        inside.is_some_and(|(_, name)| Projection::ALL.iter().any(|projection| projection.name() == name))
+    }
+
+    /// `[rows, cols]` of a matrix, `[len]` of a vector.
     pub fn shape(&self) -> Vec<usize> {
         if self.is_matrix { vec![self.slot.rows, self.slot.cols] } else { vec![self.slot.cols] }
     }
@@ -241,6 +291,10 @@ impl Planner {
             let (rows, cols) = projection.shape(config);
             self.matrix(format!("layers.{layer}.{}", projection.name()), rows, cols)
         });
-        BlockSlots { norms, projections }
+        let extras = Extra::ALL.map(|extra| {
+            let name = || format!("layers.{layer}.{}", extra.name());
+            extra.exists(config).then(|| self.vector(name(), extra.width(config)))
+        });
+        BlockSlots { norms, projections, extras }
     }
 }

@@ -8,11 +8,12 @@ pub mod presets;
 pub mod quantize;
 pub mod random;
 pub mod reference;
+pub mod rope;
 pub mod source;
 pub mod weights;
 
-pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeStyle};
-pub use layout::{Layout, Norm, Projection, Slot};
+pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeScaling, RopeStyle};
+pub use layout::{Extra, Layout, Norm, Projection, Slot};
 pub use random::Random;
 pub use source::{Encoding, Source};
 pub use weights::Weights;

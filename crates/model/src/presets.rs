@@ -1,5 +1,7 @@
 //! The shipped presets: complete run configurations, one TOML file each.
 
+use crate::Config;
+
 /// (name, TOML text), from the smallest to the largest.
 pub static PRESETS: &[(&str, &str)] = &[
     ("tiny", include_str!("../presets/tiny.toml")),
@@ -25,4 +27,25 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// The TOML text of a preset.
 pub fn text(name: &str) -> Option<&'static str> {
     PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The network of a preset.
+pub fn model(name: &str) -> Option<Config> {
+    let mut table: toml::Table = text(name)?.parse().expect("a preset is TOML");
+    let model = table.remove("model").expect("a preset has a [model] table");
+    Some(model.try_into().expect("the [model] table of a preset is a network"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_a_network() {
+        for name in names() {
+            model(name).unwrap().validate().unwrap();
+        }
+        assert_eq!(model("2b4t").unwrap().parameters(), 2_412_820_480);
+        assert!(model("none").is_none());
+    }
 }

@@ -1,60 +1,110 @@
 //! The slow reference forward: plain loops, no cleverness, the text of SPEC §1 and §2 as code.
 //! Everything fast is held against it.
 
-use crate::{Activation, Config, LinearKind, Norm, Projection, RopeStyle, Weights, quantize};
+use crate::{Activation, Config, Encoding, Extra, LinearKind, Norm, Projection, RopeStyle};
+use crate::{Source, Weights, quantize, rope};
+use formats::FileError;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A network held whole for the reference forward: latent and dense tensors as their values, tensors that are stored
+/// ternary as their codes, with their own scale.
+pub struct Network<'a> {
+    weights: Cow<'a, Weights>,
+    /// γ of what is stored ternary, by the start of its slot
+    scales: BTreeMap<usize, f32>,
+}
+
+impl<'a> Network<'a> {
+    /// Every matrix latent (or dense).
+    pub fn latent(weights: &'a Weights) -> Self {
+        Self { weights: Cow::Borrowed(weights), scales: BTreeMap::new() }
+    }
+
+    /// Reads all of a model. It takes four bytes a weight: this is for small models.
+    ///
+    /// # Errors
+    /// What reading its tensors says.
+    pub fn read(source: &dyn Source) -> Result<Self, FileError> {
+        let mut weights = Weights::zeros(source.config());
+        let mut scales = BTreeMap::new();
+        for tensor in weights.layout.tensors() {
+            let values = tensor.slot.of_mut(&mut weights.data);
+            match source.encoding(&tensor.name)? {
+                Encoding::Float => source.read(&tensor.name, 0..tensor.slot.rows, values)?,
+                Encoding::Ternary { scale } => {
+                    let mut codes = vec![0; values.len()];
+                    source.read_codes(&tensor.name, 0..tensor.slot.rows, &mut codes)?;
+                    values.iter_mut().zip(codes).for_each(|(value, code)| *value = f32::from(code));
+                    scales.insert(tensor.slot.start, scale);
+                }
+            }
+        }
+        Ok(Self { weights: Cow::Owned(weights), scales })
+    }
+
+    /// Logits `(T, V)` of one sequence; see [`logits`].
+    pub fn logits(&self, tokens: &[u32], starts: &[u32], lambda: f32) -> Vec<f32> {
+        let Weights { config, layout, data } = &*self.weights;
+        let hidden = config.hidden;
+        let frequencies = rope::inverse_frequencies(config);
+        let embedding = layout.embedding.of(data);
+        let mut stream: Vec<Vec<f32>> =
+            tokens.iter().map(|&id| embedding[id as usize * hidden..][..hidden].to_vec()).collect();
+        for layer in 0..config.layers {
+            let block = Block { network: self, frequencies: &frequencies, layer, lambda };
+            block.attention(&mut stream, starts);
+            block.feed_forward(&mut stream);
+        }
+        let gain = layout.final_norm.of(data);
+        let head = layout.head.of(data);
+        let mut out = Vec::with_capacity(tokens.len() * config.vocabulary);
+        for x in &stream {
+            let x = rms_norm(x, Some(gain), config.final_epsilon());
+            out.extend(head.chunks(hidden).map(|row| dot(row, &x)));
+        }
+        out
+    }
+}
 
 /// Logits `(T, V)` of one sequence. `starts[i]` is the first position that position i may attend to
 /// (0 without a document mask); `lambda` is the share of quantisation, 1 for BitLinear as served.
 pub fn logits(weights: &Weights, tokens: &[u32], starts: &[u32], lambda: f32) -> Vec<f32> {
-    let Weights { config, layout, data } = weights;
-    let hidden = config.hidden;
-    let embedding = layout.embedding.of(data);
-    let mut stream: Vec<Vec<f32>> =
-        tokens.iter().map(|&id| embedding[id as usize * hidden..][..hidden].to_vec()).collect();
-    for layer in 0..config.layers {
-        let block = Block { weights, layer, lambda };
-        block.attention(&mut stream, starts);
-        block.feed_forward(&mut stream);
-    }
-    let gain = layout.final_norm.of(data);
-    let head = layout.head.of(data);
-    let mut out = Vec::with_capacity(tokens.len() * config.vocabulary);
-    for x in &stream {
-        let x = rms_norm(x, Some(gain), config.norm_epsilon);
-        out.extend(head.chunks(hidden).map(|row| dot(row, &x)));
-    }
-    out
+    Network::latent(weights).logits(tokens, starts, lambda)
 }
 
 struct Block<'a> {
-    weights: &'a Weights,
+    network: &'a Network<'a>,
+    frequencies: &'a [f64], // (D/2)
     layer: usize,
     lambda: f32,
 }
 
 impl Block<'_> {
     fn config(&self) -> &Config {
-        &self.weights.config
+        &self.network.weights.config
     }
 
     fn normalise(&self, x: &[f32], norm: Norm) -> Vec<f32> {
         if !norm.exists(self.config()) {
             return x.to_vec();
         }
-        let Weights { layout, data, .. } = self.weights;
+        let Weights { layout, data, .. } = &*self.network.weights;
         let gain = layout.blocks[self.layer].gain(norm).map(|slot| slot.of(data));
         rms_norm(x, gain, self.config().norm_epsilon)
     }
 
     fn linear(&self, x: &[f32], projection: Projection) -> Vec<f32> {
-        let Weights { layout, data, config } = self.weights;
-        let w = layout.blocks[self.layer].projection(projection).of(data);
-        if config.linear == LinearKind::Dense || self.lambda == 0.0 {
+        let Weights { layout, data, config } = &*self.network.weights;
+        let slot = layout.blocks[self.layer].projection(projection);
+        let w = slot.of(data);
+        let stored = self.network.scales.get(&slot.start).copied();
+        if stored.is_none() && (config.linear == LinearKind::Dense || self.lambda == 0.0) {
             return w.chunks(x.len()).map(|row| dot(row, x)).collect();
         }
-        let gamma = quantize::weight_scale(w);
+        let gamma = stored.unwrap_or_else(|| quantize::weight_scale(w));
         let mut codes = vec![0i8; w.len()];
-        quantize::ternarise(w, gamma, &mut codes);
+        quantize::ternarise(w, stored.map_or(gamma, |_| 1.0), &mut codes);
         let mut q = vec![0i8; x.len()];
         if self.lambda == 1.0 {
             let scale = quantize::quantise_activations(x, &mut q);
@@ -64,8 +114,29 @@ impl Block<'_> {
         let mut x_blend = vec![0.0; x.len()];
         quantize::blend_activations(x, self.lambda, &mut q, &mut x_blend);
         let mut w_blend = vec![0.0; w.len()];
-        quantize::blend_weights(w, &codes, gamma, self.lambda, &mut w_blend);
+        // what is stored ternary has no latent value to blend with
+        let share = if stored.is_some() { 1.0 } else { self.lambda };
+        quantize::blend_weights(w, &codes, gamma, share, &mut w_blend);
         w_blend.chunks(x.len()).map(|row| dot(row, &x_blend)).collect()
+    }
+
+    fn extra(&self, extra: Extra) -> Option<&[f32]> {
+        let Weights { layout, data, .. } = &*self.network.weights;
+        layout.blocks[self.layer].extra(extra).map(|slot| slot.of(data))
+    }
+
+    /// The heads of one projection of `h`: its bias added, and where `norm` is given and the network has it, each
+    /// head normalised.
+    fn heads(&self, h: &[f32], projection: Projection, bias: Extra, norm: Option<Extra>) -> Vec<f32> {
+        let mut x = self.linear(h, projection);
+        if let Some(bias) = self.extra(bias) {
+            add(&mut x, bias);
+        }
+        if let Some(gain) = norm.and_then(|norm| self.extra(norm)) {
+            let normalise = |head: &[f32]| rms_norm(head, Some(gain), self.config().norm_epsilon);
+            x = x.chunks(self.config().head_size).flat_map(normalise).collect();
+        }
+        x
     }
 
     fn attention(&self, stream: &mut [Vec<f32>], starts: &[u32]) {
@@ -73,9 +144,10 @@ impl Block<'_> {
         let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for (position, x) in stream.iter().enumerate() {
             let h = self.normalise(x, Norm::Attention);
-            queries.push(rotate(config, self.linear(&h, Projection::Q), position));
-            keys.push(rotate(config, self.linear(&h, Projection::K), position));
-            values.push(self.linear(&h, Projection::V));
+            let turn = |x| rotate(config, self.frequencies, x, position);
+            queries.push(turn(self.heads(&h, Projection::Q, Extra::QBias, Some(Extra::QNorm))));
+            keys.push(turn(self.heads(&h, Projection::K, Extra::KBias, Some(Extra::KNorm))));
+            values.push(self.heads(&h, Projection::V, Extra::VBias, None));
         }
         for (position, x) in stream.iter_mut().enumerate() {
             let visible = starts[position] as usize..=position;
@@ -135,12 +207,11 @@ fn rms_norm(x: &[f32], gain: Option<&[f32]>, epsilon: f32) -> Vec<f32> {
     }
 }
 
-/// Turns each pair of each head by `position · θ^(−2i/D)`.
-fn rotate(config: &Config, mut x: Vec<f32>, position: usize) -> Vec<f32> {
+/// Turns each pair of each head by `position` times its frequency.
+fn rotate(config: &Config, frequencies: &[f64], mut x: Vec<f32>, position: usize) -> Vec<f32> {
     let half = config.head_size / 2;
     for head in x.chunks_mut(config.head_size) {
-        for i in 0..half {
-            let frequency = config.rope_theta.powf(-(i as f64) / half as f64);
+        for (i, frequency) in frequencies.iter().enumerate() {
             let (sin, cos) = (position as f64 * frequency).sin_cos();
             let (sin, cos) = (sin as f32, cos as f32);
             let (first, second) = match config.rope_style {

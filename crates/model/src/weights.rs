@@ -26,7 +26,7 @@ impl Weights {
         Self { config: config.clone(), layout, data }
     }
 
-    /// Fresh weights: gains 1, matrices normal with deviation 0.02, the two matrices that write to the
+    /// Fresh weights: gains 1, biases 0, matrices normal with deviation 0.02, the two matrices that write to the
     /// residual stream divided by √(2L) (GPT-2). The same seed gives the same bits.
     pub fn random(config: &Config, seed: u64) -> Self {
         let mut weights = Self::zeros(config);
@@ -34,7 +34,7 @@ impl Weights {
         for (index, tensor) in weights.layout.tensors().iter().enumerate() {
             let values = tensor.slot.of_mut(&mut weights.data);
             if !tensor.is_matrix {
-                values.fill(1.0);
+                values.fill(if tensor.name.ends_with("_bias") { 0.0 } else { 1.0 });
                 continue;
             }
             let writes_residual = tensor.name.ends_with(".o") || tensor.name.ends_with(".down");

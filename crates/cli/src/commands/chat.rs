@@ -73,7 +73,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let options = Options {
         max_tokens: args.max_tokens,
         stop,
-        end_of_text: model.end_ids(),
+        end_of_text: model.end_ids.clone(),
         lookup: args.lookup,
         ..Options::default()
     };
@@ -118,7 +118,7 @@ fn template(model: &Model, asked: Option<&str>) -> Result<(ChatTemplate, Vec<Str
         (false, true) => "llama3",
         (false, false) => "plain",
     };
-    let chosen = match (asked, model.chat_template()?) {
+    let chosen = match (asked, model.chat_template.clone()) {
         (Some(name), _) if known(name).is_some() => name,
         (Some(path), _) => {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();

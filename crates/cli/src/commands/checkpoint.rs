@@ -1,8 +1,10 @@
-//! `trilobit checkpoint`: look into a checkpoint, or verify it.
+//! `trilobit checkpoint`: look into a model, verify it, or compare two.
 
-use anyhow::Result;
+use crate::source::{Bar, SourceArgs};
+use anyhow::{Result, bail};
 use checkpoint::inspect::{self, Tensor};
 use checkpoint::native::Opened;
+use checkpoint::{Dialect, compare};
 use formats::FileError;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -21,12 +23,28 @@ enum Action {
     Inspect(Target),
     /// Re-read manifest and tensors; every checkpoint of a run folder. Exit code 1 on damage
     Verify(Target),
+    /// Compare two models tensor by tensor, whatever their formats. Exit code 1 on differences
+    Diff(DiffArgs),
+}
+
+#[derive(clap::Args)]
+struct DiffArgs {
+    #[command(flatten)]
+    first: SourceArgs,
+    /// The other model
+    second: PathBuf,
+    /// Relative difference of scales and values that counts as equal
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    tolerance: f32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
 struct Target {
-    /// A run folder or a checkpoint folder
-    model: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -37,22 +55,25 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match args.action {
         Action::Inspect(target) => inspect(&target),
         Action::Verify(target) => verify(&target),
+        Action::Diff(args) => diff(&args),
     }
 }
 
 fn inspect(target: &Target) -> Result<ExitCode> {
-    let located = checkpoint::locate(&target.model)?;
-    for warning in &located.warnings {
-        eprintln!("warning: {warning}");
-    }
-    let checkpoint = &located.checkpoint;
-    let model = checkpoint.model()?;
-    let tensors = inspect::tensors(&checkpoint.weights()?)?;
+    let loaded = target.source.open()?;
+    let model = loaded.config();
+    let tensors = inspect::tensors(&*loaded.source)?;
+    let native = match loaded.dialect {
+        Dialect::Native => Some(Opened::open(&loaded.path)?),
+        _ => None,
+    };
     // By way of text, so that an f32 shows as its shortest decimal and not as the f64 nearest to it.
-    let table: Value = serde_json::from_str(&serde_json::to_string(&model)?)?;
-    let state = |key: &str| checkpoint.state().get(key).cloned().unwrap_or(Value::Null);
+    let table: Value = serde_json::from_str(&serde_json::to_string(model)?)?;
+    let state = |key: &str| native.as_ref().and_then(|n| n.state().get(key).cloned()).unwrap_or(Value::Null);
+    let files = native.as_ref().map_or(&[][..], Opened::files);
     let facts = [
-        ("path", json!(checkpoint.dir())),
+        ("path", json!(loaded.path)),
+        ("format", json!(loaded.dialect.name())),
         ("parameters", json!(model.parameters())),
         ("step", state("step")),
         ("tokens", state("tokens")),
@@ -62,7 +83,7 @@ fn inspect(target: &Target) -> Result<ExitCode> {
         let mut object: serde_json::Map<_, _> =
             facts.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
         object.insert("model".to_owned(), table);
-        object.insert("files".to_owned(), serde_json::to_value(checkpoint.files())?);
+        object.insert("files".to_owned(), serde_json::to_value(files)?);
         object.insert("tensors".to_owned(), serde_json::from_str(&serde_json::to_string(&tensors)?)?);
         println!("{}", Value::Object(object));
         return Ok(ExitCode::SUCCESS);
@@ -75,7 +96,7 @@ fn inspect(target: &Target) -> Result<ExitCode> {
         println!("  {key:<16}{}", plain(value));
     }
     println!("\nfiles");
-    for file in checkpoint.files() {
+    for file in files {
         println!("  {:<26}{:>14} bytes  sha256 {}", file.name, file.bytes, &file.sha256[..12]);
     }
     print_table(&tensors);
@@ -95,7 +116,7 @@ fn print_table(tensors: &[Tensor]) {
     let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
     println!(
         "\n{:<width$} {:>16} {:>11} {:>7} {:>11} {:>11} {:>10}",
-        "tensor", "shape", "absmean γ", "zeros", "min", "max", "non-finite"
+        "tensor", "shape", "γ", "zeros", "min", "max", "non-finite"
     );
     let number = |value: Option<f32>| value.map_or("-".to_owned(), |value| format!("{value:.4e}"));
     for tensor in tensors {
@@ -114,11 +135,21 @@ fn print_table(tensors: &[Tensor]) {
 }
 
 fn verify(target: &Target) -> Result<ExitCode> {
-    let checkpoints = checkpoint::candidates(&target.model)?;
-    let reports: Vec<_> = checkpoints.iter().map(|path| (path, reread(path).err())).collect();
+    let model = &target.source.model;
+    let foreign = checkpoint::open_with(model, &target.source.options());
+    let reports: Vec<_> = match foreign {
+        Ok(loaded) if loaded.dialect != Dialect::Native => {
+            vec![(model.clone(), inspect::verify_source(&*loaded.source, model).err())]
+        }
+        Err(error) if checkpoint::candidates(model).is_err() => return Err(error.into()),
+        _ => {
+            let checkpoints = checkpoint::candidates(model)?.into_iter();
+            checkpoints.map(|path| (path.clone(), reread(&path).err())).collect()
+        }
+    };
     let sound = reports.iter().all(|(_, damage)| damage.is_none());
     if target.json {
-        let report = |(path, damage): &(&PathBuf, Option<FileError>)| {
+        let report = |(path, damage): &(PathBuf, Option<FileError>)| {
             let damage = damage.as_ref().map(ToString::to_string);
             json!({"path": path, "ok": damage.is_none(), "damage": damage})
         };
@@ -137,4 +168,57 @@ fn verify(target: &Target) -> Result<ExitCode> {
 
 fn reread(path: &Path) -> Result<(), FileError> {
     inspect::verify(&Opened::open(path)?)
+}
+
+fn diff(args: &DiffArgs) -> Result<ExitCode> {
+    let first = args.first.open()?;
+    let second = checkpoint::open_with(&args.second, &args.first.options())?;
+    let keys = compare::configs(first.config(), second.config());
+    let shape = [
+        "hidden",
+        "layers",
+        "heads",
+        "kv_heads",
+        "head_size",
+        "ffn",
+        "vocabulary",
+        "tied",
+        "qkv_bias",
+        "qk_norm",
+    ];
+    if let Some((key, a, b)) = keys.iter().find(|(key, ..)| shape.contains(&key.as_str())) {
+        bail!(
+            "{} and {} have different shapes: model.{key} is {a} and {b}; only models of one shape can be compared",
+            first.path.display(),
+            second.path.display()
+        );
+    }
+    let mut bar = Bar::new();
+    let tensors = compare::tensors(&*first.source, &*second.source, |tensor| {
+        checkpoint::Progress::advance(&mut bar, &tensor.name);
+    });
+    bar.finish();
+    let tensors = tensors?;
+    let differ: Vec<_> = tensors.iter().filter(|tensor| !tensor.is_within(args.tolerance)).collect();
+    if args.json {
+        let keys: Vec<_> = keys.iter().map(|(key, a, b)| json!({"key": key, "a": a, "b": b})).collect();
+        println!("{}", json!({"tensors": tensors.len(), "config": keys, "different": differ}));
+    } else {
+        for (key, a, b) in &keys {
+            println!("model.{key}: {} and {}", plain(a), plain(b));
+        }
+        for tensor in &differ {
+            println!(
+                "{:<24} {} of {} codes, scale {:.2e}, values {:.2e} (relative {:.2e})",
+                tensor.name,
+                tensor.codes,
+                tensor.elements,
+                tensor.scale_error(),
+                tensor.largest,
+                tensor.relative
+            );
+        }
+        println!("{} of {} tensors differ", differ.len(), tensors.len());
+    }
+    Ok(ExitCode::from(u8::from(!differ.is_empty() || !keys.is_empty())))
 }

@@ -1,20 +1,20 @@
 //! `trilobit generate`: continue a prompt.
 
 use crate::sampling::{GrammarArgs, SamplingArgs};
+use crate::source::SourceArgs;
 use anyhow::Result;
 use infer::{EngineOptions, Model, Options, Proposals, TokenLogprob};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use text::Tokenizer;
 
 /// Which model, and how it runs; the arguments of every command that runs one.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A run folder or a checkpoint folder
-    model: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -30,7 +30,7 @@ impl ModelArgs {
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }
-        let model = Model::open(&self.model, options)?;
+        let model = Model::open(&self.source.model, &self.source.options(), options)?;
         for warning in &model.warnings {
             eprintln!("warning: {warning}");
         }
@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     };
-    let ends = model.end_ids();
+    let ends = model.end_ids.clone();
     let options = Options {
         max_tokens: args.max_tokens,
         sampling: args.sampling.sampling(),

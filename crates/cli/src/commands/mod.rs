@@ -5,7 +5,9 @@ mod chat;
 mod checkpoint;
 mod data;
 mod eval;
+mod export;
 mod generate;
+mod import;
 mod logits;
 mod quickstart;
 mod schedule;
@@ -27,8 +29,12 @@ pub enum Command {
     Data(data::Args),
     /// Pre-train a model
     Train(train::Args),
-    /// Look into a checkpoint, or verify it
+    /// Look into a model, verify it, or compare two
     Checkpoint(checkpoint::Args),
+    /// Make a checkpoint of any model: a Hugging Face folder, a GGUF or a llama2.c file
+    Import(import::Args),
+    /// Write a model as a Hugging Face folder or a GGUF file
+    Export(export::Args),
     /// Continue a prompt
     Generate(generate::Args),
     /// Talk to a model
@@ -52,6 +58,8 @@ impl Command {
             Self::Data(args) => data::run(args),
             Self::Train(args) => train::run(args),
             Self::Checkpoint(args) => checkpoint::run(args),
+            Self::Import(args) => import::run(args),
+            Self::Export(args) => export::run(args),
             Self::Generate(args) => generate::run(args),
             Self::Chat(args) => chat::run(args),
             Self::Logits(args) => logits::run(args),

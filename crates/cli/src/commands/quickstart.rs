@@ -6,6 +6,7 @@ use ::data::{PrepareOptions, generated};
 use ::train::config::SourceConfig;
 use ::train::{RunConfig, Trainer, pace};
 use anyhow::{Context, Result};
+use checkpoint::OpenOptions;
 use infer::{EngineOptions, Model, Options, Sampling};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -148,7 +149,7 @@ fn beginning(text: &str) -> String {
 
 /// Prints what the model says.
 fn speak(run: &Path, prompt: &str) -> Result<()> {
-    let model = Model::open(run, EngineOptions::default())?;
+    let model = Model::open(run, &OpenOptions::default(), EngineOptions::default())?;
     let tokenizer = model.tokenizer()?;
     let ids = tokenizer.encode(prompt, true);
     let mut session = model.engine.session(model.engine.config().context)?;
@@ -156,7 +157,7 @@ fn speak(run: &Path, prompt: &str) -> Result<()> {
         max_tokens: 80,
         sampling: Sampling { temperature: 0.7, seed: 1, ..Sampling::default() },
         stop: vec!["\n\n".to_owned()],
-        end_of_text: model.end_ids(),
+        end_of_text: model.end_ids.clone(),
         ..Options::default()
     };
     print!("\n{prompt}");

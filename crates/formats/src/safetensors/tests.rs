@@ -1,7 +1,7 @@
 //! Reader and writer against each other, against the reference implementation, and against hostile bytes.
 
 use super::*;
-use crate::limits;
+use crate::{hostile, limits};
 use proptest::prelude::*;
 
 fn bytes(values: &[f32]) -> &[u8] {
@@ -181,6 +181,90 @@ fn the_writer_refuses_what_the_reader_would() {
     assert!(refused(&[t(header::METADATA, vec![1])]).contains("cannot be written"));
     assert!(refused(&[t("a", vec![1; 9])]).contains("cannot be written"));
     assert!(!path.exists());
+}
+
+fn info(name: &str, dtype: Dtype, shape: &[usize]) -> TensorInfo {
+    TensorInfo { name: name.to_owned(), dtype, shape: shape.to_vec() }
+}
+
+#[test]
+fn pieces_become_the_same_file_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, content) = small(folder.path());
+    let file = File::open(&whole).unwrap();
+    let path = folder.path().join("b.safetensors");
+    let tensors: Vec<TensorInfo> = file.tensors().cloned().collect();
+    let mut writer = Writer::create(&path, &tensors, file.metadata()).unwrap();
+    for tensor in &tensors {
+        file.bytes(&tensor.name)
+            .unwrap()
+            .chunks(3)
+            .for_each(|piece| writer.write(&tensor.name, piece).unwrap());
+    }
+    writer.finish().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    let twice = [info("a", Dtype::U8, &[1]), info("a", Dtype::U8, &[1])];
+    assert!(Writer::create(&path, &twice, &BTreeMap::new()).unwrap_err().to_string().contains("two tensors"));
+    let huge = [info("a", Dtype::F32, &[usize::MAX])];
+    assert!(Writer::create(&path, &huge, &BTreeMap::new()).unwrap_err().to_string().contains("too large"));
+    drop(Writer::create(&path, &[info("a", Dtype::U8, &[1])], &BTreeMap::new()).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), content, "what is not finished changes nothing");
+}
+
+#[test]
+#[should_panic(expected = "bytes of 'a' when 'b' comes")]
+fn a_tensor_that_comes_too_early_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = [info("a", Dtype::U8, &[2]), info("b", Dtype::U8, &[2])];
+    let mut writer = Writer::create(&folder.path().join("x"), &tensors, &BTreeMap::new()).unwrap();
+    writer.write("a", &[0]).unwrap();
+    let _ = writer.write("b", &[0, 0]);
+}
+
+#[test]
+#[should_panic(expected = "bytes of 'b'")]
+fn a_tensor_that_never_comes_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = [info("a", Dtype::U8, &[2]), info("b", Dtype::U8, &[2])];
+    let mut writer = Writer::create(&folder.path().join("x"), &tensors, &BTreeMap::new()).unwrap();
+    writer.write("a", &[0, 0]).unwrap();
+    let _ = writer.finish();
+}
+
+#[test]
+fn floats_are_read_in_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = small(folder.path());
+    let file = File::open(&path).unwrap();
+    for name in ["w", "half", "brain", "none"] {
+        let whole = file.f32(name).unwrap();
+        for start in 0..=whole.len() {
+            let mut piece = vec![7.0; whole.len() - start];
+            file.f32_into(name, start, &mut piece).unwrap();
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&piece), bits(&whole[start..]), "{name}");
+        }
+        for (start, elements) in [(whole.len() + 1, 0), (0, whole.len() + 1), (usize::MAX, 1), (1 << 62, 1)] {
+            let sentence = file.f32_into(name, start, &mut vec![0.0; elements]).unwrap_err().to_string();
+            assert!(sentence.contains("has no elements"), "{sentence}");
+        }
+    }
+    assert!(file.f32_into("codes", 0, &mut [0.0]).unwrap_err().to_string().contains("holds U8"));
+}
+
+#[test]
+fn damaged_files_end_in_a_header_or_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, content) = small(folder.path());
+    hostile::run("safetensors", &[content], |bytes| {
+        let Ok(header) = header::parse(bytes) else {
+            return false;
+        };
+        for (tensor, range) in header.tensors.iter().zip(&header.ranges) {
+            assert_eq!(header::bytes_of(tensor), Some(bytes[range.clone()].len()), "{tensor:?}");
+        }
+        true
+    });
 }
 
 proptest! {

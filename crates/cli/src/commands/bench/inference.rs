@@ -2,13 +2,13 @@
 
 use super::{median, peak_rss_mb, threads};
 use anyhow::{Result, bail};
+use checkpoint::OpenOptions;
 use infer::{Batch, Engine, EngineOptions, Limits, Model, Piece, SequenceId, Want};
 use kernels::memory::{self, Memory};
 use kernels::pool::Pool;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
-use train::RunConfig;
 
 /// As typed.
 #[derive(clap::Args)]
@@ -47,16 +47,14 @@ const PROMPT: usize = 8;
 impl Args {
     fn engine(&self) -> Result<Engine> {
         let options = EngineOptions { threads: threads(self.threads), ..EngineOptions::default() };
-        match &self.model {
+        let path = match &self.model {
             Some(_) if self.random => {
                 bail!("a model was named, so --random has nothing to do; leave one of them out")
             }
-            Some(path) => Ok(Model::open(path, options)?.engine),
-            None => {
-                let config = RunConfig::resolve(Some(&self.preset), None, &[])?.model;
-                Ok(Engine::new(&model::Random::new(&config, 0), options)?)
-            }
-        }
+            Some(path) => path.clone(),
+            None => format!("random:{}", self.preset).into(),
+        };
+        Ok(Model::open(&path, &OpenOptions::default(), options)?.engine)
     }
 }
 

@@ -1,0 +1,185 @@
+//! A `tokenizer.json` as the metadata that llama.cpp and bitnet.cpp read.
+
+use super::tokenizer::{LLAMA3, QWEN2};
+use crate::loaded::{Loaded, TokenizerFrom};
+use formats::gguf::{Array, Value as Meta};
+use formats::{FileError, Kind, bounded, limits};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Token types of GGUF.
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+
+/// The keys of tokenizer, special ids and chat template, as far as the model has them. `size` is the vocabulary of the network: ids without a
+/// token get a name of their own, since readers want one for each row of the embedding.
+///
+/// # Errors
+/// The tokenizer is of a kind that GGUF does not know, or cuts text in a way that has no name there.
+pub(super) fn metadata(model: &Loaded, size: usize) -> Result<Vec<(String, Meta)>, FileError> {
+    let mut keys = Vec::new();
+    let mut put = |key: &str, value: Meta| keys.push((format!("tokenizer.{key}"), value));
+    if let Some(bos) = model.bos {
+        put("ggml.bos_token_id", Meta::U32(bos));
+    }
+    for (key, id) in ["ggml.eos_token_id", "ggml.eot_token_id"].into_iter().zip(&model.end_ids) {
+        put(key, Meta::U32(*id));
+    }
+    if let Some(template) = &model.chat_template {
+        put("chat_template", Meta::String(template.clone()));
+    }
+    let Some(tokenizer) = &model.tokenizer else {
+        return Ok(keys);
+    };
+    let (path, bytes) = match tokenizer {
+        TokenizerFrom::File(path) => (path.as_path(), bounded::read(path, limits::TOKENIZER_BYTES_MAX)?),
+        TokenizerFrom::Json(bytes) => (model.path.as_path(), bytes.clone()),
+    };
+    let json: Value = serde_json::from_slice(&bytes)
+        .map_err(|e| FileError::damaged(path, format!("it is no JSON: {e}"), "get the file again"))?;
+    let table = Table { path, json: &json };
+    put("ggml.add_bos_token", Meta::Bool(table.begins_with(model.bos)));
+    keys.extend(table.keys(size)?);
+    Ok(keys)
+}
+
+struct Table<'a> {
+    path: &'a Path,
+    json: &'a Value,
+}
+
+impl Table<'_> {
+    fn unfit(&self, what: String) -> FileError {
+        FileError::new(self.path, Kind::Unfit, what, "export the model as a Hugging Face folder instead")
+    }
+
+    fn keys(&self, size: usize) -> Result<Vec<(String, Meta)>, FileError> {
+        let model = &self.json["model"];
+        if model["type"].as_str().unwrap_or("BPE") != "BPE" {
+            return Err(
+                self.unfit(format!("its model {} is not BPE, and GGUF gets no other here", model["type"]))
+            );
+        }
+        let (tokens, types) = self.tokens(size)?;
+        let merges = self.merges()?;
+        let pieces = model["byte_fallback"] == true;
+        let mut keys = Vec::new();
+        let mut put = |key: &str, value: Meta| keys.push((format!("tokenizer.ggml.{key}"), value));
+        if pieces {
+            put("model", Meta::String("llama".into()));
+            put("scores", Meta::Array(Array::F32(scores(&tokens, &merges))));
+            let prefix = self.json["normalizer"].to_string().contains("\"Prepend\"");
+            put("add_space_prefix", Meta::Bool(prefix));
+        } else {
+            put("model", Meta::String("gpt2".into()));
+            put("pre", Meta::String(self.words()?.into()));
+            let merges = merges.into_iter().map(|(left, right)| format!("{left} {right}")).collect();
+            put("merges", Meta::Array(Array::String(merges)));
+        }
+        put("tokens", Meta::Array(Array::String(tokens)));
+        put("token_type", Meta::Array(Array::I32(types)));
+        Ok(keys)
+    }
+
+    fn tokens(&self, size: usize) -> Result<(Vec<String>, Vec<i32>), FileError> {
+        let mut tokens: Vec<Option<String>> = vec![None; size];
+        let mut types = vec![NORMAL; size];
+        let mut put = |id: Option<u64>, token: &str, kind: i32| {
+            let id = id.and_then(|id| usize::try_from(id).ok()).filter(|id| *id < size);
+            let Some(id) = id else {
+                let what = format!("token '{token}' has an id outside of the {size} of the network");
+                return Err(self.unfit(what));
+            };
+            (tokens[id], types[id]) = (Some(token.to_owned()), kind);
+            Ok(())
+        };
+        let model = &self.json["model"];
+        let Some(vocabulary) = model["vocab"].as_object() else {
+            return Err(self.unfit("it has no vocabulary".into()));
+        };
+        let is_byte = |token: &str| token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
+        for (token, id) in vocabulary {
+            let byte = model["byte_fallback"] == true && is_byte(token);
+            put(id.as_u64(), token, if byte { BYTE } else { NORMAL })?;
+        }
+        for added in self.json["added_tokens"].as_array().into_iter().flatten() {
+            let content = added["content"].as_str().unwrap_or_default();
+            let kind = match added["special"] == true {
+                true if model["unk_token"] == added["content"] => UNKNOWN,
+                true => CONTROL,
+                false => USER_DEFINED,
+            };
+            put(added["id"].as_u64(), content, kind)?;
+        }
+        let tokens = tokens.into_iter().enumerate().map(|(id, token)| {
+            token.unwrap_or_else(|| {
+                types[id] = UNUSED;
+                format!("[PAD{id}]")
+            })
+        });
+        let tokens = tokens.collect();
+        Ok((tokens, types))
+    }
+
+    /// Merges are texts (`a b`) or pairs.
+    fn merges(&self) -> Result<Vec<(String, String)>, FileError> {
+        let list = self.json["model"]["merges"].as_array().into_iter().flatten();
+        let pair = |merge: &Value| -> Option<(String, String)> {
+            match merge {
+                Value::String(text) => text.split_once(' ').map(|(l, r)| (l.to_owned(), r.to_owned())),
+                pair => Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1)?.as_str()?.to_owned())),
+            }
+        };
+        list.map(|merge| pair(merge).ok_or_else(|| self.unfit(format!("{merge} is no merge")))).collect()
+    }
+
+    /// The name of the way in which it cuts text into words.
+    fn words(&self) -> Result<&'static str, FileError> {
+        let cut = &self.json["pre_tokenizer"];
+        let parts: Vec<&Value> = match cut["pretokenizers"].as_array() {
+            Some(parts) => parts.iter().collect(),
+            None => vec![cut],
+        };
+        let kinds: Vec<&str> = parts.iter().map(|part| part["type"].as_str().unwrap_or_default()).collect();
+        let plain = parts.iter().all(|part| part["add_prefix_space"] != true);
+        let expression = parts[0]["pattern"]["Regex"].as_str();
+        let own_regex = parts.last().is_some_and(|part| part["use_regex"] != false);
+        match (kinds.as_slice(), expression) {
+            (["ByteLevel"], _) if plain && own_regex => Ok("gpt-2"),
+            (["Digits", "ByteLevel"], _) if plain && own_regex && parts[0]["individual_digits"] == true => {
+                Ok("smollm")
+            }
+            (["Split", "ByteLevel"], Some(LLAMA3)) if plain && !own_regex => Ok("llama-bpe"),
+            (["Split", "ByteLevel"], Some(QWEN2)) if plain && !own_regex => Ok("qwen2"),
+            _ => Err(self
+                .unfit(format!("the way it cuts text ({cut}) has no name in llama.cpp that is known here"))),
+        }
+    }
+
+    /// Whether its template puts the token `bos` before a text.
+    fn begins_with(&self, bos: Option<u32>) -> bool {
+        let processor = &self.json["post_processor"];
+        let parts = processor["processors"].as_array().cloned().unwrap_or_else(|| vec![processor.clone()]);
+        let template = parts.iter().find(|part| part["type"] == "TemplateProcessing");
+        template.is_some_and(|template| {
+            let first = &template["single"][0]["SpecialToken"]["id"];
+            let ids = first.as_str().map(|name| &template["special_tokens"][name]["ids"]);
+            bos.is_some() && ids.is_some_and(|ids| ids[0].as_u64() == bos.map(u64::from))
+        })
+    }
+}
+
+/// SentencePiece merges the pair whose token has the best score: minus the rank of the first merge that makes it.
+fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
+    let mut ranks: HashMap<String, usize> = HashMap::with_capacity(merges.len());
+    for (rank, (left, right)) in merges.iter().enumerate() {
+        ranks.entry(format!("{left}{right}")).or_insert(rank);
+    }
+    let last = merges.len();
+    tokens.iter().map(|token| -(*ranks.get(token).unwrap_or(&last) as f32)).collect()
+}

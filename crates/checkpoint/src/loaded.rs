@@ -1,0 +1,188 @@
+//! From what the user calls MODEL, in any dialect, to one [`Source`] and what belongs to it.
+
+use crate::llama2c::Llama2c;
+use crate::{gguf, hf, locate, native};
+use formats::llama2c::BitOrder;
+use formats::quant::I2sLayout;
+use formats::{FileError, Kind, nearest};
+use model::{Config, Source};
+use std::path::{Path, PathBuf};
+
+/// Where the tokenizer of a model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenizerFrom {
+    /// a `tokenizer.json`
+    File(PathBuf),
+    /// the content of a `tokenizer.json`, made from what another format holds
+    Json(Vec<u8>),
+}
+
+/// How a model is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// a checkpoint folder of this project
+    Native,
+    /// a Hugging Face folder
+    HuggingFace,
+    /// a GGUF file
+    Gguf,
+    /// a `.bin` of llama2.c or bitllama2.c
+    Llama2c,
+    /// the shape of a preset with random weights, on no disk
+    Random,
+}
+
+impl Dialect {
+    /// The name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native checkpoint",
+            Self::HuggingFace => "Hugging Face folder",
+            Self::Gguf => "GGUF file",
+            Self::Llama2c => "llama2.c file",
+            Self::Random => "random weights",
+        }
+    }
+}
+
+/// A model of any dialect: its tensors are read on demand.
+pub struct Loaded {
+    /// the network and its tensors
+    pub source: Box<dyn Source>,
+    /// how it is kept
+    pub dialect: Dialect,
+    /// the folder or file that was opened, of a run its checkpoint
+    pub path: PathBuf,
+    /// where the tokenizer is, if it has one
+    pub tokenizer: Option<TokenizerFrom>,
+    /// Jinja source of the chat template
+    pub chat_template: Option<String>,
+    /// ids that end an answer, ascending; empty where nothing says so
+    pub end_ids: Vec<u32>,
+    /// id that begins a text
+    pub bos: Option<u32>,
+    /// what was passed over or taken for granted, a sentence each
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// A model without text.
+    fn bare(source: Box<dyn Source>, dialect: Dialect, path: &Path) -> Self {
+        Self {
+            source,
+            dialect,
+            path: path.to_owned(),
+            tokenizer: None,
+            chat_template: None,
+            end_ids: Vec::new(),
+            bos: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The network's shape and choices.
+    pub fn config(&self) -> &Config {
+        self.source.config()
+    }
+}
+
+/// What a file itself does not say.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// a `tokenizer.json` to use instead of the model's own
+    pub tokenizer: Option<PathBuf>,
+    /// how I2_S tensors of a GGUF file are laid out
+    pub i2s: I2sLayout,
+    /// where the first of four weights is in a byte of a ternary llama2.c file
+    pub bits: BitOrder,
+}
+
+/// [`open_with`] the usual choices.
+///
+/// # Errors
+/// As there.
+pub fn open(path: &Path) -> Result<Loaded, FileError> {
+    open_with(path, &OpenOptions::default())
+}
+
+/// Opens the model that `path` means: a run folder (its newest sound checkpoint), a checkpoint folder, a Hugging Face
+/// folder, a GGUF file, a llama2.c file, or `random:PRESET`.
+///
+/// # Errors
+/// It is none of these, damaged, or of an architecture that is not known here.
+pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Loaded, FileError> {
+    let mut loaded = if let Some(preset) = path.to_str().and_then(|path| path.strip_prefix(RANDOM)) {
+        random(path, preset)?
+    } else if hf::is_folder(path) {
+        hugging_face(path)?
+    } else if gguf::is_file(path) {
+        gguf_file(path, options.i2s)?
+    } else if path.is_file() && path.extension().is_some_and(|ending| ending == "bin") {
+        let source = Box::new(Llama2c::open(path, options.bits)?);
+        Loaded { end_ids: vec![2], bos: Some(1), ..Loaded::bare(source, Dialect::Llama2c, path) }
+    } else {
+        let located = locate(path)?;
+        native_model(&located.checkpoint, located.warnings)?
+    };
+    if let Some(tokenizer) = &options.tokenizer {
+        if !tokenizer.is_file() {
+            let what = "there is no such tokenizer";
+            return Err(FileError::new(tokenizer, Kind::Missing, what, "name a tokenizer.json"));
+        }
+        loaded.tokenizer = Some(TokenizerFrom::File(tokenizer.clone()));
+    }
+    Ok(loaded)
+}
+
+/// What a model that is not on disk begins with: `random:2b4t` has the shape of a preset and random weights.
+const RANDOM: &str = "random:";
+
+fn random(path: &Path, preset: &str) -> Result<Loaded, FileError> {
+    let Some(config) = model::presets::model(preset) else {
+        let what = format!("there is no preset '{preset}'{}", nearest::hint(preset, model::presets::names()));
+        let known = model::presets::names().collect::<Vec<_>>().join(", ");
+        return Err(FileError::new(path, Kind::Missing, what, format!("name one of {known}")));
+    };
+    Ok(Loaded::bare(Box::new(model::Random::new(&config, 0)), Dialect::Random, path))
+}
+
+fn hugging_face(path: &Path) -> Result<Loaded, FileError> {
+    let hf::Folder { table, extras, warnings } = hf::open(path)?;
+    Ok(Loaded {
+        tokenizer: extras.tokenizer.map(TokenizerFrom::File),
+        chat_template: extras.chat_template,
+        end_ids: extras.end_ids,
+        bos: extras.bos,
+        warnings,
+        ..Loaded::bare(Box::new(table), Dialect::HuggingFace, path)
+    })
+}
+
+fn gguf_file(path: &Path, layout: I2sLayout) -> Result<Loaded, FileError> {
+    let (source, extras) = gguf::open(path, layout)?;
+    Ok(Loaded {
+        tokenizer: extras.tokenizer.map(TokenizerFrom::Json),
+        chat_template: extras.chat_template,
+        end_ids: extras.end_ids,
+        bos: extras.bos,
+        warnings: extras.warnings,
+        ..Loaded::bare(Box::new(source), Dialect::Gguf, path)
+    })
+}
+
+fn native_model(checkpoint: &native::Opened, warnings: Vec<String>) -> Result<Loaded, FileError> {
+    let ids = |key: &str| -> Vec<u32> {
+        let list = checkpoint.state().get(key).and_then(|value| value.as_array());
+        let ids = list.into_iter().flatten().filter_map(|id| id.as_u64());
+        ids.filter_map(|id| u32::try_from(id).ok()).collect()
+    };
+    let source = Box::new(checkpoint.source()?);
+    Ok(Loaded {
+        tokenizer: checkpoint.tokenizer_path().map(TokenizerFrom::File),
+        chat_template: checkpoint.chat_template()?,
+        end_ids: ids(native::END_IDS),
+        bos: ids(native::BOS).first().copied(),
+        warnings,
+        ..Loaded::bare(source, Dialect::Native, checkpoint.dir())
+    })
+}

@@ -1,0 +1,223 @@
+//! GGUF files written here and read again; the tokenizer through GGUF and back; a real file where it is.
+
+use checkpoint::{Loaded, OpenOptions, TokenizerFrom, gguf, hf};
+use formats::quant::{self, BlockFormat};
+use model::reference::Network;
+use model::{Config, Encoding, LinearKind, NormPlacement, RopeStyle, Weights};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const IDS: [u32; 6] = [1, 9, 4, 16, 3, 7];
+
+/// Rows of 256 fit every format.
+fn base() -> Config {
+    toml::from_str(
+        "hidden = 256\nlayers = 2\nheads = 4\nkv_heads = 2\nhead_size = 64\nffn = 256\nvocabulary = 35\ncontext = 32",
+    )
+    .unwrap()
+}
+
+fn format(name: &str) -> &'static dyn BlockFormat {
+    quant::named(name).unwrap()
+}
+
+fn options(kind: &str, embedding: &str) -> gguf::Options {
+    gguf::Options { format: format(kind), embedding: format(embedding), quantize: false }
+}
+
+fn native(dir: &Path, config: &Config) -> Loaded {
+    let mut weights = Weights::random(config, 5);
+    for (index, w) in weights.data.iter_mut().enumerate() {
+        *w *= 3.0 + (index % 7) as f32 * 0.1;
+    }
+    let text = format!("[model]\n{}", toml::to_string(config).unwrap());
+    let tensors = checkpoint::arena::tensors(&weights.layout, "", &weights.data);
+    let parts = checkpoint::native::Parts {
+        config: &text,
+        tokenizer: None,
+        weights: &tensors,
+        optimizer: &[],
+        recorded: &[],
+        state: &json!({"end_ids": [2, 5], "bos_ids": [1]}),
+    };
+    checkpoint::native::save(dir, &parts).unwrap();
+    checkpoint::open(dir).unwrap()
+}
+
+fn logits(model: &Loaded) -> Vec<f32> {
+    Network::read(&*model.source).unwrap().logits(&IDS, &[0; 6], 1.0)
+}
+
+/// Greatest difference, relative to the greatest magnitude.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let largest = b.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
+#[test]
+fn every_type_of_a_ternary_network_computes_the_same() {
+    let turned = |turn: fn(&mut Config)| {
+        let mut config = base();
+        turn(&mut config);
+        config
+    };
+    for (name, config) in [
+        ("sub-norms", base()),
+        ("llama-shaped, tied", turned(|c| (c.sub_norms, c.tied) = (false, true))),
+        (
+            "norms inside, interleaved",
+            turned(|c| {
+                c.norm_placement = NormPlacement::Inside;
+                c.rope_style = RopeStyle::Interleaved;
+            }),
+        ),
+    ] {
+        let dir = testkit::temp_dir();
+        let model = native(&dir.path().join("native"), &config);
+        let expected = logits(&model);
+        // f16 scales differ by up to 2^-11, and embeddings by their own rounding
+        for (kind, embedding, tolerance) in [
+            ("i2_s", "f32", 1e-4),
+            ("tq1_0", "f16", 5e-2),
+            ("tq2_0", "f32", 5e-2),
+            ("f16", "q8_0", 1e-1),
+            ("i2_s", "q6_k", 2e-1),
+        ] {
+            let what = format!("{name}, {kind}, {embedding}");
+            let out = dir.path().join("model.gguf");
+            let report = gguf::export(&model, &out, &options(kind, embedding), &mut ()).unwrap();
+            assert_eq!(report.distortions.len(), 14, "{what}");
+            assert!(report.largest <= report.tolerance, "{what}: {report:?}");
+            let again = checkpoint::open(&out).unwrap();
+            assert_eq!((&*again.end_ids, again.bos), (&[2, 5][..], Some(1)));
+            assert_eq!(again.config().linear, LinearKind::Ternary, "{what}");
+            assert!(matches!(again.source.encoding("layers.1.up").unwrap(), Encoding::Ternary { .. }));
+            let far = difference(&logits(&again), &expected);
+            eprintln!("{what}: {far:.1e} of the largest logit");
+            assert!(far < tolerance, "{what}: {far:e}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no leftovers");
+        }
+    }
+}
+
+#[test]
+fn dense_networks_go_through_as_f16_and_are_packed_only_when_asked_to() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/hf");
+    for name in ["qwen2", "qwen3", "mistral"] {
+        let dir = testkit::temp_dir();
+        let model = checkpoint::open(&golden.join(name)).unwrap();
+        let out = dir.path().join("model.gguf");
+        gguf::export(&model, &out, &options("f16", "f16"), &mut ()).unwrap();
+        let far = difference(&logits(&checkpoint::open(&out).unwrap()), &logits(&model));
+        assert!(far < 2e-3, "{name}: {far:e}");
+        let error = gguf::export(&model, &out, &options("tq2_0", "f16"), &mut ()).unwrap_err().to_string();
+        assert!(error.contains("--quantize"), "{error}");
+        let asked = gguf::Options { quantize: true, ..options("tq2_0", "f16") };
+        let error = gguf::export(&model, &out, &asked, &mut ()).unwrap_err().to_string();
+        assert!(error.contains("rows of 60 elements are no multiple of 256"), "{error}");
+        checkpoint::open(&out).expect("a failed export leaves the old file");
+    }
+}
+
+/// A tokenizer of the shared data goes into a file and comes out with the same ids.
+fn through_gguf(tokenizer: &Path) -> (Value, Value) {
+    let dir = testkit::temp_dir();
+    let json: Value = serde_json::from_slice(&std::fs::read(tokenizer).unwrap()).unwrap();
+    let size = json["model"]["vocab"].as_object().unwrap().len().max(512);
+    let config =
+        Config { vocabulary: size, hidden: 32, heads: 1, kv_heads: 1, head_size: 32, ffn: 32, ..base() };
+    let mut model = native(&dir.path().join("native"), &config);
+    model.tokenizer = Some(TokenizerFrom::File(tokenizer.to_owned()));
+    let out = dir.path().join("model.gguf");
+    gguf::export(&model, &out, &options("f16", "f16"), &mut ()).unwrap();
+    match checkpoint::open(&out).unwrap().tokenizer {
+        Some(TokenizerFrom::Json(bytes)) => (json, serde_json::from_slice(&bytes).unwrap()),
+        other => panic!("{other:?} is not made from the metadata"),
+    }
+}
+
+#[test]
+fn a_tokenizer_keeps_its_vocabulary_merges_and_cuts() {
+    let Some(data) = testkit::shared_data() else {
+        return testkit::skip("1 test needs TRILOBIT_DATA: the tokenizers");
+    };
+    for name in ["tokenizers/gpt2", "tokenizers/smollm2", "models/bitllama2"] {
+        let (before, after) = through_gguf(&data.join(name).join("tokenizer.json"));
+        assert_eq!(after["model"]["vocab"], before["model"]["vocab"], "{name}");
+        assert_eq!(after["pre_tokenizer"], before["pre_tokenizer"], "{name}");
+        assert_eq!(after["normalizer"], before["normalizer"], "{name}");
+        if name != "models/bitllama2" {
+            let pair = |merge: &Value| match merge {
+                Value::String(text) => text.clone(),
+                pair => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
+            };
+            let list = |json: &Value| -> Vec<String> {
+                json["model"]["merges"].as_array().unwrap().iter().map(pair).collect()
+            };
+            assert_eq!(list(&after), list(&before), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_real_ternary_model_keeps_its_answers_through_every_dialect() {
+    let Some(data) = testkit::shared_data() else {
+        return testkit::skip("1 test needs TRILOBIT_DATA: bitllama-3M");
+    };
+    let models = data.join("models/bitllama2");
+    let options_in = OpenOptions { tokenizer: Some(models.join("tokenizer.json")), ..OpenOptions::default() };
+    let model = checkpoint::open_with(&models.join("bitllama-3M.bin"), &options_in).unwrap();
+    let expected = logits(&model);
+    let dir = testkit::temp_dir();
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    for (number, (kind, embedding, tolerance)) in
+        [("i2_s", "f32", 1e-5), ("tq2_0", "f32", 5e-2), ("i2_s", "f16", 5e-2)].into_iter().enumerate()
+    {
+        let out = path(&format!("{number}.gguf"));
+        gguf::export(&model, &out, &options(kind, embedding), &mut ()).unwrap();
+        let far = difference(&logits(&checkpoint::open(&out).unwrap()), &expected);
+        eprintln!("bitllama-3M as {kind}, embedding {embedding}: {far:.1e} of the largest logit");
+        assert!(far < tolerance, "{kind}, {embedding}: {far:e}");
+    }
+    let packed = hf::Options {
+        storing: hf::Storing::Offline,
+        bf16: false,
+        quantize: false,
+        shard_bytes: hf::SHARD_BYTES_MAX,
+    };
+    let gguf = checkpoint::open(&path("0.gguf")).unwrap();
+    hf::export(&gguf, &path("hf"), &packed, &mut ()).unwrap();
+    checkpoint::import(&checkpoint::open(&path("hf")).unwrap(), &path("native"), &mut ()).unwrap();
+    let end = checkpoint::open(&path("native")).unwrap();
+    assert!(difference(&logits(&end), &expected) < 1e-5);
+    assert!(end.tokenizer.is_some());
+}
+
+/// Truncations and flipped bytes, most of them in the header: a sentence or a model, never a panic.
+#[test]
+fn damaged_files_are_sentences() {
+    let dir = testkit::temp_dir();
+    let config = Config { hidden: 32, heads: 1, kv_heads: 1, head_size: 32, ffn: 32, ..base() };
+    let model = native(&dir.path().join("native"), &config);
+    let path = dir.path().join("model.gguf");
+    gguf::export(&model, &path, &options("f16", "f16"), &mut ()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for length in (0..whole.len()).step_by(97) {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(checkpoint::open(&path).is_err(), "cut to {length} bytes");
+    }
+    let mut state = 88172645463325252u64;
+    for _ in 0..4000 {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let mut bytes = whole.clone();
+        bytes[state as usize % 3000] = (state >> 48) as u8;
+        std::fs::write(&path, &bytes).unwrap();
+        if let Ok(loaded) = checkpoint::open(&path) {
+            // other values may be read, or refused
+            let _ = checkpoint::inspect::verify_source(&*loaded.source, &path);
+        }
+    }
+}
