@@ -5,8 +5,7 @@ use formats::{FileError, Kind, manifest, nearest};
 use journal::{Run, layout};
 use std::path::{Path, PathBuf};
 
-const EXPECTED: &str =
-    "a run folder, a checkpoint folder, a Hugging Face folder, a GGUF file or a llama2.c .bin file was expected";
+const EXPECTED: &str = "a run folder, a checkpoint folder, a Hugging Face folder, a GGUF file or a llama2.c .bin file was expected";
 
 /// A checkpoint that verifies, and what had to be passed over to find it.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::layers::{Activations, Pass, Place};
 use crate::linear::Arithmetic;
 use crate::pages::{PAGE, Pages};
-use crate::screen::Scratch;
+use crate::screen::{self, Scratch};
 use crate::table::Stripe;
 use crate::{Engine, InferError};
 use model::Config;
@@ -110,7 +110,10 @@ impl<'e> Batch<'e> {
             best: vec![Vec::new(); limits.sequences],
             inputs: vec![0.0; limits.sequences * config.hidden],
             stripe: Stripe::default(),
-            screening: engine.screen.as_ref().map(|_| Scratch::new(config.vocabulary, config.hidden)),
+            screening: engine
+                .screen
+                .as_ref()
+                .map(|_| Scratch::new(config.vocabulary, config.hidden, limits.sequences)),
         }
     }
 
@@ -319,22 +322,27 @@ impl<'e> Batch<'e> {
 
     /// Takes some rows of the pass through the head.
     fn head(&mut self, ends: &[End]) {
+        let hidden = self.engine.config.hidden;
+        for (end, x) in ends.iter().zip(self.inputs.chunks_exact_mut(hidden)) {
+            x.copy_from_slice(&self.rows.stream[end.row * hidden..][..hidden]);
+        }
         let whole = |end: &End| end.want == Want::All || self.engine.screen.is_none();
-        // Runs of pieces that need all logits go through the head together; their rows lie side by side.
-        for run in ends.chunk_by(|a, b| whole(a) && whole(b)) {
+        let mut first = 0;
+        // Runs of pieces that need the same go through the head together.
+        for run in ends.chunk_by(|a, b| whole(a) == whole(b)) {
             match whole(&run[0]) {
-                true => self.whole_head(run),
-                false => self.screened_head(run[0]),
+                true => self.whole_head(first, run),
+                false => self.screened_head(first, run),
             }
+            first += run.len();
         }
     }
 
-    fn whole_head(&mut self, run: &[End]) {
+    /// All logits of pieces whose inputs begin with number `first`.
+    fn whole_head(&mut self, first: usize, run: &[End]) {
         let (vocabulary, hidden) = (self.engine.config.vocabulary, self.engine.config.hidden);
-        let x = &mut self.inputs[..run.len() * hidden];
-        for (end, x) in run.iter().zip(x.chunks_exact_mut(hidden)) {
-            x.copy_from_slice(&self.rows.stream[end.row * hidden..][..hidden]);
-        }
+        let x = &self.inputs[first * hidden..(first + run.len()) * hidden];
+        // The pieces of a run come one after another, so their logits lie side by side.
         let out = &mut self.logits[run[0].piece * vocabulary..][..run.len() * vocabulary];
         self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, out);
         for (end, logits) in run.iter().zip(out.chunks_exact(vocabulary)) {
@@ -344,17 +352,24 @@ impl<'e> Batch<'e> {
         }
     }
 
-    fn screened_head(&mut self, end: End) {
-        let (Some(screen), Some(scratch), Want::Best(count)) =
-            (&self.engine.screen, &mut self.screening, end.want)
-        else {
-            unreachable!("only what wants the best is screened");
+    /// As [`Self::whole_head`], the best logits only.
+    fn screened_head(&mut self, first: usize, run: &[End]) {
+        let (engine, hidden) = (self.engine, self.engine.config.hidden);
+        let (Some(screen), Some(scratch)) = (&engine.screen, &mut self.screening) else {
+            unreachable!("pieces are screened only where there is a screen");
         };
-        let x = &self.rows.stream[end.row * screen.columns()..][..screen.columns()];
-        screen.best(&self.engine.pool, self.engine.head(), x, count, scratch);
-        let best = &mut self.best[end.piece];
-        best.clear();
-        best.extend_from_slice(&scratch.best);
+        let inputs =
+            self.inputs[first * hidden..(first + run.len()) * hidden].chunks(screen::INPUTS * hidden);
+        for (run, inputs) in run.chunks(screen::INPUTS).zip(inputs) {
+            screen.screen(&engine.pool, inputs, scratch);
+            for (index, (end, x)) in run.iter().zip(inputs.chunks_exact(hidden)).enumerate() {
+                let Want::Best(count) = end.want else { unreachable!("what wants all is not screened") };
+                screen.best(&engine.pool, engine.head(), (index, x), count, scratch);
+                let best = &mut self.best[end.piece];
+                best.clear();
+                best.extend_from_slice(&scratch.best);
+            }
+        }
     }
 
     /// Takes the tokens at hand through the layers; their outputs are then in `stream`.

@@ -20,6 +20,9 @@ use kernels::ternary::{self, TernaryKernel};
 /// Rows of a task.
 const TASK_ROWS: usize = 512;
 
+/// Inputs that meet the eight-bit rows together.
+pub(crate) const INPUTS: usize = 16;
+
 /// A table with fewer elements is multiplied whole.
 pub(crate) const ELEMENTS_MIN: usize = 1 << 22;
 
@@ -79,26 +82,37 @@ impl Screen {
         Ok(Self { packed, facts, columns, kernel: ternary::select() })
     }
 
-    /// K.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
     /// Bytes of the eight-bit rows and their facts.
     pub(crate) fn bytes(&self) -> usize {
         self.packed.len() + size_of_val(&self.facts[..])
     }
 
-    /// The `count` rows with the greatest products with `x` (K), greatest first and the lower row first among equals, into
-    /// `scratch.best`.
-    pub(crate) fn best(&self, pool: &Pool, table: &Table, x: &[f32], count: usize, scratch: &mut Scratch) {
-        let Scratch { q, sums, lower, upper, kept, best, .. } = scratch;
-        let rows = self.facts.len();
+    /// Multiplies the eight-bit rows with up to [`INPUTS`] inputs `x` (M, K); [`Screen::best`] then finds the best of each.
+    pub(crate) fn screen(&self, pool: &Pool, x: &[f32], scratch: &mut Scratch) {
+        let (rows, columns) = (self.facts.len(), self.columns);
+        let Scratch { q, sums, inputs, .. } = scratch;
+        inputs.clear();
+        let halves = q.chunks_exact_mut(2 * columns).zip(x.chunks_exact(columns));
+        inputs.extend(halves.map(|(q, x)| Input::split(x, q)));
+        let count = 2 * inputs.len();
+        let weights = Bytes { bytes: &self.packed, n: rows, k: columns };
+        bytes::sums(pool, self.kernel, weights, &q[..count * columns], &mut sums[..count * rows]);
+    }
+
+    /// The `count` rows with the greatest products with input number `index`, which is `x` (K): greatest first and the lower
+    /// row first among equals, into `scratch.best`.
+    pub(crate) fn best(
+        &self,
+        pool: &Pool,
+        table: &Table,
+        (index, x): (usize, &[f32]),
+        count: usize,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { sums, inputs, lower, upper, kept, best, .. } = scratch;
+        let (rows, input) = (self.facts.len(), &inputs[index]);
         let count = count.clamp(1, rows);
-        let input = Input::split(x, q);
-        let weights = Bytes { bytes: &self.packed, n: rows, k: self.columns };
-        bytes::sums(pool, self.kernel, weights, q, sums);
-        let (high, low) = sums.split_at(rows);
+        let (high, low) = sums[2 * index * rows..2 * (index + 1) * rows].split_at(rows);
         let bounds = (Rows::new(lower, 1), Rows::new(upper, 1));
         pool.for_rows(rows, TASK_ROWS, bounds, |range, (lower, upper)| {
             let sums = high[range.clone()].iter().zip(&low[range.clone()]);
@@ -134,10 +148,12 @@ impl Screen {
 
 /// What one screening needs; allocated once.
 pub(crate) struct Scratch {
-    /// (2, K): the halves of the input
+    /// (M, 2, K): the halves of the inputs
     q: Vec<i8>,
-    /// (2, N)
+    /// (M, 2, N)
     sums: Vec<i32>,
+    /// (M)
+    inputs: Vec<Input>,
     /// (N)
     lower: Vec<f32>,
     /// (N)
@@ -149,11 +165,13 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// For a table of `rows` × `columns`.
-    pub(crate) fn new(rows: usize, columns: usize) -> Self {
+    /// For a table of `rows` × `columns` and `inputs` at a time.
+    pub(crate) fn new(rows: usize, columns: usize, inputs: usize) -> Self {
+        let inputs = inputs.min(INPUTS);
         Self {
-            q: vec![0; 2 * columns],
-            sums: vec![0; 2 * rows],
+            q: vec![0; inputs * 2 * columns],
+            sums: vec![0; inputs * 2 * rows],
+            inputs: Vec::with_capacity(inputs),
             lower: vec![0.0; rows],
             upper: vec![0.0; rows],
             kept: Vec::with_capacity(rows),
@@ -259,12 +277,15 @@ mod tests {
             let common: Vec<f32> = (0..columns).map(|_| draw()).collect();
             let values = (0..rows * columns).map(|i| common[i % columns] + spread * draw()).collect();
             let table = Table::of(values, columns);
-            let x: Vec<f32> = (0..columns).map(|_| draw() * 3.0).collect();
+            let x: Vec<f32> = (0..3 * columns).map(|_| draw() * 3.0).collect();
             let pool = Pool::new(2);
             let screen = Screen::new(&pool, &table).unwrap();
-            let mut scratch = Scratch::new(rows, columns);
-            screen.best(&pool, &table, &x, count, &mut scratch);
-            prop_assert_eq!(&scratch.best, &all(&table, &x, count));
+            let mut scratch = Scratch::new(rows, columns, 3);
+            screen.screen(&pool, &x, &mut scratch);
+            for (index, x) in x.chunks_exact(columns).enumerate() {
+                screen.best(&pool, &table, (index, x), count, &mut scratch);
+                prop_assert_eq!(&scratch.best, &all(&table, x, count));
+            }
         }
     }
 
@@ -273,10 +294,12 @@ mod tests {
         let pool = Pool::new(1);
         let table = Table::of(vec![0.0; 12], 3);
         let screen = Screen::new(&pool, &table).unwrap();
-        let mut scratch = Scratch::new(4, 3);
-        screen.best(&pool, &table, &[0.0; 3], 2, &mut scratch);
+        let mut scratch = Scratch::new(4, 3, 2);
+        let x = [0.0, 0.0, 0.0, 1.0, f32::NAN, 0.0];
+        screen.screen(&pool, &x, &mut scratch);
+        screen.best(&pool, &table, (0, &x[..3]), 2, &mut scratch);
         assert_eq!(scratch.best, [(0, 0.0), (1, 0.0)]);
-        screen.best(&pool, &table, &[1.0, f32::NAN, 0.0], 1, &mut scratch);
+        screen.best(&pool, &table, (1, &x[3..]), 1, &mut scratch);
         assert!(scratch.best[0].1.is_nan());
     }
 }
