@@ -16,8 +16,17 @@ pub struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Listens from now on.
     pub fn install() -> Result<Self> {
+        Self::listen(&[SIGINT, SIGTERM])
+    }
+
+    /// Listens to Ctrl-C only; SIGTERM ends the program as ever.
+    pub fn ctrl_c() -> Result<Self> {
+        Self::listen(&[SIGINT])
+    }
+
+    fn listen(signals: &[i32]) -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for &signal in signals {
             // In this order: a signal ends the process only if an earlier one has set the flag.
             flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&asked))
                 .and_then(|_| flag::register(signal, Arc::clone(&asked)))
@@ -29,5 +38,10 @@ impl Interrupt {
     /// Whether somebody has asked to stop.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// After `false` the next Ctrl-C asks once more, after `true` it ends the program.
+    pub fn set(&self, asked: bool) {
+        self.0.store(asked, Ordering::Relaxed);
     }
 }

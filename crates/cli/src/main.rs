@@ -3,6 +3,7 @@
 
 mod commands;
 mod interrupt;
+mod sampling;
 mod source;
 mod watch;
 

@@ -1,11 +1,13 @@
 //! Many sequences that go through the network together: admission, pages, ragged steps, shared beginnings.
 
 use crate::layers::{Activations, Pass, Place};
+use crate::linear::Arithmetic;
 use crate::pages::{PAGE, Pages};
 use crate::screen::{self, Scratch};
 use crate::table::Stripe;
 use crate::{Engine, InferError};
 use model::Config;
+use std::ops::ControlFlow;
 
 /// What a batch may hold; all of its memory follows from this and is taken when the batch is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,15 @@ pub enum Want {
     All,
     /// the greatest, so many; they are the same numbers, and cost less
     Best(usize),
+}
+
+/// What a token wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scores<'a> {
+    /// logits (V)
+    All(&'a [f32]),
+    /// ids and logits of the greatest, as [`Batch::best`] has them
+    Best(&'a [(u32, f32)]),
 }
 
 /// Sequences in flight over one engine.
@@ -238,6 +249,40 @@ impl<'e> Batch<'e> {
         Ok(())
     }
 
+    /// Reads one piece and shows `visit`, id by id, what is wanted of each, until it breaks. Where [`Batch::rows_are_exact`],
+    /// these are the bits of a step of each id alone: the head takes them one by one. The ids are read in any case.
+    ///
+    /// # Errors
+    /// As [`Batch::forward`].
+    pub fn forward_singly(
+        &mut self,
+        piece: Piece,
+        visit: &mut dyn FnMut(Scores) -> ControlFlow<()>,
+    ) -> Result<(), InferError> {
+        self.check(&piece)?;
+        let mut shown = ControlFlow::Continue(());
+        for ids in piece.ids.chunks(self.limits.rows) {
+            ids.iter().for_each(|id| self.push(piece.sequence, *id));
+            self.pass();
+            for row in 0..ids.len() {
+                if shown.is_break() {
+                    break;
+                }
+                self.head(&[End { row, piece: 0, want: piece.want }]);
+                shown = visit(match piece.want {
+                    Want::All => Scores::All(self.logits(0)),
+                    Want::Best(_) => Scores::Best(self.best(0)),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a token's logits are the same bits however many tokens are read together: integer sums have no order.
+    pub fn rows_are_exact(&self) -> bool {
+        self.engine.arithmetic == Arithmetic::Ternary
+    }
+
     fn check(&self, piece: &Piece) -> Result<(), InferError> {
         let vocabulary = self.engine.config.vocabulary;
         if piece.ids.is_empty() {
@@ -270,6 +315,13 @@ impl<'e> Batch<'e> {
     fn flush(&mut self) {
         self.pass();
         let ends = std::mem::take(&mut self.ends);
+        self.head(&ends);
+        self.ends = ends;
+        self.ends.clear();
+    }
+
+    /// Takes some rows of the pass through the head.
+    fn head(&mut self, ends: &[End]) {
         let hidden = self.engine.config.hidden;
         for (end, x) in ends.iter().zip(self.inputs.chunks_exact_mut(hidden)) {
             x.copy_from_slice(&self.rows.stream[end.row * hidden..][..hidden]);
@@ -284,8 +336,6 @@ impl<'e> Batch<'e> {
             }
             first += run.len();
         }
-        self.ends = ends;
-        self.ends.clear();
     }
 
     /// All logits of pieces whose inputs begin with number `first`.

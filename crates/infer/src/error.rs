@@ -60,6 +60,31 @@ pub enum InferError {
         /// what would be right
         allowed: &'static str,
     },
+    /// A bias for an id that has no logit.
+    #[error(
+        "logit_bias: token id {id} is beyond the vocabulary of {vocabulary}; use ids from 0 to {}",
+        vocabulary - 1
+    )]
+    BiasOutOfRange {
+        /// the id
+        id: u32,
+        /// V
+        vocabulary: usize,
+    },
+    /// Proposals where they would change the text.
+    #[error(
+        "proposals (lookup) promise the text that comes without them, which holds only where sums are exact: for ternary \
+         models at lambda = 1; leave the lookup out"
+    )]
+    InexactLookup,
+    /// A grammar that cannot be used.
+    #[error("the {kind} cannot be used: {what}; correct it, or leave it out")]
+    Grammar {
+        /// JSON schema, grammar, regular expression
+        kind: &'static str,
+        /// the parser's words
+        what: String,
+    },
     /// A stop string that every text contains.
     #[error("a stop string is empty, so nothing would ever be written; leave it out")]
     EmptyStop,

@@ -1,8 +1,9 @@
 //! From a prompt to its continuation, streamed.
 
-use crate::sample::{Sampler, Sampling};
+use crate::decode::{Constraint, Decoder, Proposals};
+use crate::sample::{Sampling, TokenLogprob};
 use crate::stop::StopFilter;
-use crate::{InferError, Session, Want};
+use crate::{InferError, Session};
 use std::ops::ControlFlow;
 use std::time::Instant;
 use text::{StreamDecoder, Tokenizer};
@@ -16,8 +17,14 @@ pub struct Options {
     pub sampling: Sampling,
     /// the text ends before the first of these
     pub stop: Vec<String>,
-    /// the text ends at one of these tokens
+    /// the text ends at any of these tokens
     pub end_of_text: Vec<u32>,
+    /// the log-probability of each token, and so many alternatives
+    pub logprobs: Option<usize>,
+    /// most tokens that are proposed from the text so far and checked together; the tokens are the same as with 0
+    pub lookup: usize,
+    /// the text is one of a grammar
+    pub constraint: Option<Constraint>,
 }
 
 /// Why a generation ended.
@@ -31,6 +38,8 @@ pub enum Finish {
     EndOfText,
     /// no place is left in the context
     ContextFull,
+    /// a text that its grammar lets end only here
+    Complete,
     /// the callback said so
     Cancelled,
 }
@@ -43,6 +52,7 @@ impl Finish {
             Self::Stop => "stop string",
             Self::EndOfText => "end of text",
             Self::ContextFull => "full context",
+            Self::Complete => "complete grammar",
             Self::Cancelled => "cancellation",
         }
     }
@@ -57,16 +67,24 @@ pub struct Generated {
     pub text: String,
     /// why it ended
     pub finish: Finish,
+    /// one for each token, where they were asked for
+    pub logprobs: Vec<TokenLogprob>,
+    /// how well the lookup did
+    pub proposals: Proposals,
+    /// tokens of the prompt that the session had read before
+    pub reused: usize,
     /// tokens of the continuation per second, the prompt's time not counted
     pub tokens_per_s: f64,
 }
 
-/// Continues `prompt`. `on_text` gets the text in pieces of whole characters as they are certain; the pieces together
-/// are `Generated::text`. It breaks to cancel.
+/// Continues `prompt`. What the session has read of its beginning is not read again, the rest of what it has read is
+/// forgotten; afterwards it has read the prompt and the tokens but, perhaps, the last. `on_text` gets the text in pieces of
+/// whole characters as they are certain; the pieces together are `Generated::text`. It breaks to cancel, for which it is called for
+/// each token, often with an empty piece.
 ///
 /// # Errors
 /// An empty prompt, an id beyond the vocabulary, a prompt longer than the session's context, options that mean nothing,
-/// logits that are not finite.
+/// logits that are not finite, a lookup where sums are not exact, a grammar too large.
 pub fn generate(
     session: &mut Session,
     tokenizer: &Tokenizer,
@@ -74,46 +92,55 @@ pub fn generate(
     options: &Options,
     on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Generated, InferError> {
-    let mut sampler = Sampler::new(options.sampling.clone(), session.config().vocabulary)?;
-    prompt.iter().for_each(|id| sampler.observe(*id));
     let mut out = Output {
         decoder: StreamDecoder::continuing(tokenizer),
         filter: StopFilter::new(&options.stop)?,
         text: String::new(),
         on_text,
     };
-    let mut tokens = Vec::new();
-    let mut id = next(session, &mut sampler, prompt)?;
+    let mut decoder = Decoder::new(session, prompt, options)?;
+    let reused = decoder.read_before();
+    let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
+    let mut step = decoder.next(options.max_tokens)?;
     let start = Instant::now();
     let finish = loop {
         if tokens.len() >= options.max_tokens {
             break Finish::MaxTokens;
         }
-        if options.end_of_text.contains(&id) {
+        let Some(chosen) = step else {
+            break Finish::Complete;
+        };
+        if options.end_of_text.contains(&chosen.id) {
             break Finish::EndOfText;
         }
-        tokens.push(id);
-        if let ControlFlow::Break(finish) = out.push(id) {
+        tokens.push(chosen.id);
+        logprobs.extend(chosen.logprob);
+        if let ControlFlow::Break(finish) = out.push(chosen.id) {
             break finish;
         }
-        if session.remaining() == 0 {
+        if decoder.is_complete() {
+            break Finish::Complete;
+        }
+        if decoder.is_full(tokens.len()) {
             break Finish::ContextFull;
         }
-        if tokens.len() < options.max_tokens {
-            id = next(session, &mut sampler, &[id])?;
-        }
+        step = match tokens.len() < options.max_tokens {
+            true => decoder.next(options.max_tokens - tokens.len())?,
+            false => None,
+        };
     };
     let seconds = start.elapsed().as_secs_f64().max(1e-9);
-    Ok(Generated { tokens_per_s: tokens.len() as f64 / seconds, tokens, text: out.finish(finish), finish })
-}
-
-/// Reads `ids` and chooses what follows.
-fn next(session: &mut Session, sampler: &mut Sampler, ids: &[u32]) -> Result<u32, InferError> {
-    let id = match sampler.want() {
-        Want::All => sampler.choose(session.forward(ids)?),
-        Want::Best(count) => sampler.choose_among(session.forward_best(ids, count)?.iter().copied()),
-    };
-    id.ok_or_else(|| InferError::NotFinite { position: session.position() })
+    let proposals = decoder.proposals();
+    decoder.finish(tokens.len());
+    Ok(Generated {
+        tokens_per_s: tokens.len() as f64 / seconds,
+        tokens,
+        logprobs,
+        proposals,
+        reused,
+        text: out.finish(finish),
+        finish,
+    })
 }
 
 /// The way from ids to the caller's text.
@@ -135,9 +162,6 @@ impl Output<'_> {
     }
 
     fn tell(&mut self, piece: &str) -> ControlFlow<Finish> {
-        if piece.is_empty() {
-            return ControlFlow::Continue(());
-        }
         self.text.push_str(piece);
         match (self.on_text)(piece) {
             ControlFlow::Break(()) => ControlFlow::Break(Finish::Cancelled),

@@ -6,6 +6,7 @@
 
 mod attention;
 mod batch;
+mod decode;
 mod engine;
 mod error;
 mod generate;
@@ -19,11 +20,12 @@ mod session;
 mod stop;
 mod table;
 
-pub use batch::{Batch, Limits, Piece, SequenceId, Want};
+pub use batch::{Batch, Limits, Piece, Scores, SequenceId, Want};
+pub use decode::{Constraint, Grammar, Proposals};
 pub use engine::{Engine, EngineOptions};
 pub use error::InferError;
 pub use generate::{Finish, Generated, Options, generate};
 pub use load::Model;
 pub use pages::KvType;
-pub use sample::{Sampler, Sampling};
+pub use sample::{Mirostat, Sampler, Sampling, TokenLogprob};
 pub use session::Session;

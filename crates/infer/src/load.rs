@@ -13,7 +13,7 @@ pub struct Model {
     pub warnings: Vec<String>,
     /// Jinja source of the chat template
     pub chat_template: Option<String>,
-    /// ids that end an answer: those of the model, and the tokenizer's end of text
+    /// ids that end a text or an answer: those that the model declares, and those that the tokenizer's names tell
     pub end_ids: Vec<u32>,
     tokenizer: Option<Tokenizer>,
     path: PathBuf,
@@ -33,8 +33,9 @@ impl Model {
         };
         let engine = Engine::new(&*loaded.source, options)?;
         let Loaded { warnings, chat_template, mut end_ids, path, .. } = loaded;
-        let end_of_text = tokenizer.as_ref().and_then(Tokenizer::end_of_text);
-        end_ids.extend(end_of_text.filter(|id| !end_ids.contains(id)));
+        end_ids.extend(tokenizer.as_ref().map(Tokenizer::end_ids).unwrap_or_default());
+        end_ids.sort_unstable();
+        end_ids.dedup();
         Ok(Self { engine, warnings, chat_template, end_ids, tokenizer, path })
     }
 

@@ -1,6 +1,6 @@
 //! After the first token, decoding asks the system for no memory. A binary of its own: the allocator counts for all threads.
 
-use infer::{Engine, EngineOptions, KvType, Sampler, Sampling};
+use infer::{Engine, EngineOptions, KvType, Mirostat, Sampler, Sampling};
 use model::{Config, Weights};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -41,10 +41,24 @@ fn allocations(lambda: f32, sampling: Sampling) -> usize {
 
 #[test]
 fn decoding_does_not_allocate() {
-    let every_step =
-        Sampling { temperature: 0.9, top_k: 50, top_p: 0.9, min_p: 0.01, repetition_penalty: 1.1, seed: 1 };
+    let every_step = Sampling {
+        temperature: 0.9,
+        top_k: 50,
+        top_p: 0.9,
+        min_p: 0.01,
+        typical_p: 0.95,
+        repetition_penalty: 1.1,
+        presence_penalty: 0.1,
+        frequency_penalty: 0.1,
+        logit_bias: vec![(7, 0.5)],
+        mirostat: None,
+        seed: 1,
+    };
+    let mirostat =
+        Sampling { temperature: 1.0, mirostat: Some(Mirostat { tau: 3.0, eta: 0.1 }), ..Sampling::default() };
     for lambda in [1.0, 0.5, 0.0] {
         assert_eq!(allocations(lambda, Sampling::default()), 0);
         assert_eq!(allocations(lambda, every_step.clone()), 0);
+        assert_eq!(allocations(lambda, mirostat.clone()), 0);
     }
 }

@@ -1,31 +1,11 @@
 //! Generation with a real tokenizer and random weights: what comes out, and why it ends.
 
+mod common;
+
+use common::{engine, tokenizer};
 use infer::{Engine, EngineOptions, Finish, Generated, InferError, Options, Sampling, generate};
 use model::{Config, Weights};
 use std::ops::ControlFlow;
-use text::Tokenizer;
-
-fn tokenizer() -> Tokenizer {
-    let options = text::bpe::TrainOptions {
-        vocabulary: 280,
-        special_tokens: vec!["<|endoftext|>".into()],
-        min_frequency: 1,
-    };
-    let documents = ["the cat and the dog", "the bird and the fish", "naïve café 東京"];
-    let json = text::bpe::train(documents.map(String::from).into_iter(), &options).unwrap();
-    Tokenizer::from_bytes(&json).unwrap()
-}
-
-fn engine(vocabulary: usize) -> Engine {
-    let text = format!(
-        "hidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nhead_size = 16\nffn = 48\nvocabulary = {vocabulary}\ncontext = 64"
-    );
-    let config: Config = toml::from_str(&text).unwrap();
-    let mut weights = Weights::random(&config, 9);
-    weights.data.iter_mut().for_each(|w| *w *= 8.0);
-    let options = EngineOptions { threads: 1, ..EngineOptions::default() };
-    Engine::new(&weights, options).unwrap()
-}
 
 /// A continuation of "the cat", and the pieces it came in.
 fn run(options: &Options, context: usize) -> (Generated, Vec<String>) {

@@ -29,6 +29,12 @@ pub enum TextError {
         /// Text seen, bytes.
         text_bytes: u64,
     },
+    /// A chat template that cannot be used, or a conversation that it refuses.
+    #[error("the chat template cannot be used: {what}; name another one, or change the conversation")]
+    Template {
+        /// What is wrong, without a final stop.
+        what: String,
+    },
     /// More text than [`crate::limits::TRAINING_BYTES_MAX`].
     #[error("cannot train a tokenizer on more than {limit} bytes of text; give a sample of it")]
     TooMuchText {

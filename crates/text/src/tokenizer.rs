@@ -16,6 +16,8 @@ use tokenizers::{ModelWrapper, PreTokenizedString, PreTokenizer};
 
 /// Names of the token that ends a document, the usual ones of GPT-2, Llama-3, Llama-2 and Gemma.
 const END_OF_TEXT_NAMES: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
+/// Names of the token that ends an answer, the usual ones of Llama-3, ChatML, Gemma and Phi.
+const END_OF_TURN_NAMES: [&str; 5] = ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
 /// Texts of at most this many bytes are encoded in one go; the encoder's working memory is about a hundred times that.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Encoded once at loading: what cannot encode this cannot encode every text.
@@ -180,6 +182,12 @@ impl Tokenizer {
     /// The special token that ends a document, if it has one of the usual names.
     pub fn end_of_text(&self) -> Option<u32> {
         self.end_of_text
+    }
+
+    /// The special tokens that end a document or an answer, by their usual names.
+    pub fn end_ids(&self) -> Vec<u32> {
+        let names = END_OF_TEXT_NAMES.iter().chain(&END_OF_TURN_NAMES);
+        names.filter_map(|name| self.token_to_id(name).filter(|id| self.is_special(*id))).collect()
     }
 
     /// Whether the id is a special token, one that is not text.

@@ -1,12 +1,14 @@
 //! `trilobit generate`: continue a prompt.
 
+use crate::sampling::{GrammarArgs, SamplingArgs};
 use crate::source::SourceArgs;
 use anyhow::Result;
-use infer::{EngineOptions, Model, Options, Sampling};
-use serde_json::json;
+use infer::{EngineOptions, Model, Options, Proposals, TokenLogprob};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use text::Tokenizer;
 
 /// Which model, and how it runs; the arguments of every command that runs one.
 #[derive(clap::Args)]
@@ -47,27 +49,19 @@ pub struct Args {
     /// Most tokens to generate
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_tokens: usize,
-    /// Below 1 the likely become likelier, above 1 the choice widens; 0 always takes the likeliest
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Choose among the K likeliest tokens; 0 means all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    top_k: usize,
-    /// Choose among the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
-    top_p: f32,
-    /// Choose among tokens at least SHARE times as likely as the likeliest
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
-    min_p: f32,
-    /// Above 1, tokens seen before become less likely
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, allow_negative_numbers = true)]
-    repeat_penalty: f32,
-    /// The same seed draws the same tokens
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    grammar: GrammarArgs,
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
+    /// Propose up to N tokens from the text so far and check them together: the same text, sooner where it repeats itself
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    lookup: usize,
+    /// With --json, the log-probability of each token and of the N likeliest
+    #[arg(long, value_name = "N", requires = "json", hide_short_help = true)]
+    logprobs: Option<usize>,
     /// Print one JSON object at the end instead of the text as it comes
     #[arg(long)]
     json: bool,
@@ -86,27 +80,32 @@ pub fn run(args: Args) -> Result<ExitCode> {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     };
+    let ends = model.end_ids.clone();
     let options = Options {
         max_tokens: args.max_tokens,
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            min_p: args.min_p,
-            repetition_penalty: args.repeat_penalty,
-            seed: args.seed,
-        },
+        sampling: args.sampling.sampling(),
         stop: args.stop,
-        end_of_text: model.end_ids.clone(),
+        logprobs: args.logprobs,
+        lookup: args.lookup,
+        constraint: args.grammar.constraint(tokenizer, &ends)?,
+        end_of_text: ends,
     };
     let generated = infer::generate(&mut session, tokenizer, &prompt, &options, &mut write)?;
     if json {
-        let object = json!({
+        let mut object = json!({
             "text": generated.text,
             "tokens": generated.tokens,
             "tokens_per_s": generated.tokens_per_s,
             "finish": generated.finish.name(),
         });
+        if args.logprobs.is_some() {
+            let steps = generated.logprobs.iter().map(|step| logprob(tokenizer, step));
+            object["logprobs"] = steps.collect();
+        }
+        if args.lookup > 0 {
+            let Proposals { proposed, accepted } = generated.proposals;
+            object["lookup"] = json!({ "proposed": proposed, "accepted": accepted });
+        }
         println!("{object}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -118,11 +117,22 @@ pub fn run(args: Args) -> Result<ExitCode> {
         generated.tokens_per_s,
         generated.finish.name()
     );
+    let Proposals { proposed, accepted } = generated.proposals;
+    if args.lookup > 0 {
+        eprintln!("lookup: {accepted} of {proposed} proposed tokens were the text");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
+/// A token with its alternatives.
+fn logprob(tokenizer: &Tokenizer, step: &TokenLogprob) -> Value {
+    let token = |id: u32| tokenizer.id_to_token(id);
+    let top = step.top.iter().map(|(id, logprob)| json!([id, token(*id), logprob]));
+    json!({ "id": step.id, "token": token(step.id), "logprob": step.logprob, "top": top.collect::<Value>() })
+}
+
 /// Writes a piece of text at once.
-fn print(piece: &str) -> std::io::Result<()> {
+pub fn print(piece: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(piece.as_bytes())?;
     out.flush()

@@ -1,6 +1,7 @@
 //! One file per verb. Each has `Args` (as typed) and `run`.
 
 mod bench;
+mod chat;
 mod checkpoint;
 mod data;
 mod eval;
@@ -36,6 +37,8 @@ pub enum Command {
     Export(export::Args),
     /// Continue a prompt
     Generate(generate::Args),
+    /// Talk to a model
+    Chat(chat::Args),
     /// Print or save the logits of a prompt
     Logits(logits::Args),
     /// Measure a model: perplexity
@@ -58,6 +61,7 @@ impl Command {
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Generate(args) => generate::run(args),
+            Self::Chat(args) => chat::run(args),
             Self::Logits(args) => logits::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),

@@ -157,7 +157,8 @@ fn speak(run: &Path, prompt: &str) -> Result<()> {
         max_tokens: 80,
         sampling: Sampling { temperature: 0.7, seed: 1, ..Sampling::default() },
         stop: vec!["\n\n".to_owned()],
-        end_of_text: tokenizer.end_of_text().into_iter().collect(),
+        end_of_text: model.end_ids.clone(),
+        ..Options::default()
     };
     print!("\n{prompt}");
     infer::generate(&mut session, tokenizer, &ids, &options, &mut |piece| {

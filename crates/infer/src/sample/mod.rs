@@ -1,62 +1,30 @@
-//! From logits to one token id. Each step is a file; they run in this order (that of Hugging Face):
-//! repetition penalty, temperature, top-k, softmax, top-p, min-p, draw.
+//! From logits to one token id. Each step is a file; they run in this order (that of Hugging Face and vLLM):
+//! logit bias, grammar mask, repetition penalty, presence and frequency penalties, temperature, top-k, softmax, top-p, min-p,
+//! typical, draw. Mirostat takes the place of top-k to typical, as in llama.cpp.
 //!
 //! Equal candidates stand in the order of their ids, so the same seed gives the same tokens everywhere.
 
+mod bias;
 mod draw;
+mod frequency;
+mod logprobs;
 mod min_p;
+mod mirostat;
+mod options;
 mod repetition;
 mod temperature;
 mod top_k;
 mod top_p;
+mod typical;
+
+pub use logprobs::TokenLogprob;
+pub use mirostat::Mirostat;
+pub use options::Sampling;
 
 use crate::{InferError, Want};
 use draw::Draws;
+use frequency::Counts;
 use repetition::Seen;
-
-/// How the next token is chosen. [`Sampling::default`] is greedy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sampling {
-    /// logits are divided by it; 0 takes the likeliest token
-    pub temperature: f32,
-    /// only the k likeliest tokens; 0 keeps all
-    pub top_k: usize,
-    /// only the likeliest tokens that together have this probability; 1 keeps all
-    pub top_p: f32,
-    /// only tokens at least this share as likely as the likeliest; 0 keeps all
-    pub min_p: f32,
-    /// logits of tokens seen before are divided by it (negative ones multiplied); 1 does nothing
-    pub repetition_penalty: f32,
-    /// the same seed draws the same tokens
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
-    }
-}
-
-impl Sampling {
-    /// Refuses values that mean nothing.
-    pub fn validate(&self) -> Result<(), InferError> {
-        let refuse = |key, value, allowed| Err(InferError::Sampling { key, value, allowed });
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return refuse("temperature", self.temperature, "it is a number from 0 up");
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse("top_p", self.top_p, "it is a probability above 0 and up to 1");
-        }
-        if !(0.0..=1.0).contains(&self.min_p) {
-            return refuse("min_p", self.min_p, "it is a share from 0 to 1");
-        }
-        if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            let allowed = "it is a number above 0 (1 does nothing)";
-            return refuse("repetition_penalty", self.repetition_penalty, allowed);
-        }
-        Ok(())
-    }
-}
 
 /// One token that may come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,17 +40,24 @@ pub struct Sampler {
     sampling: Sampling,
     candidates: Vec<Candidate>,
     seen: Seen,
+    counts: Counts,
     draws: Draws,
+    bar: Option<mirostat::Bar>,
 }
 
 impl Sampler {
     /// A sampler for logits `(V)`; an error when `sampling` means nothing.
     pub fn new(sampling: Sampling, vocabulary: usize) -> Result<Self, InferError> {
         sampling.validate()?;
+        if let Some((id, _)) = sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocabulary) {
+            return Err(InferError::BiasOutOfRange { id: *id, vocabulary });
+        }
         Ok(Self {
             candidates: Vec::with_capacity(vocabulary),
             seen: Seen::new(vocabulary),
+            counts: Counts::new(vocabulary),
             draws: Draws::new(sampling.seed),
+            bar: sampling.mirostat.map(mirostat::Bar::new),
             sampling,
         })
     }
@@ -92,46 +67,85 @@ impl Sampler {
         self.seen.insert(id);
     }
 
-    /// Which logits it needs: as few as its choice depends on.
+    /// Which logits it needs: as few as its choice depends on. A token outside of the best can be chosen only where logits
+    /// change, or where all take part in a draw.
     pub fn want(&self) -> Want {
-        let Sampling { temperature, top_k, repetition_penalty, .. } = self.sampling;
+        let Sampling { temperature, top_k, mirostat, .. } = self.sampling;
         match (temperature == 0.0, top_k) {
-            _ if repetition_penalty != 1.0 => Want::All,
+            _ if self.changes_logits() => Want::All,
             (true, _) => Want::Best(1),
             (false, 0) => Want::All,
+            _ if mirostat.is_some() => Want::All,
             (false, top_k) => Want::Best(top_k),
         }
     }
 
-    /// The next token, or `None` when a logit is NaN or infinite.
-    pub fn choose(&mut self, logits: &[f32]) -> Option<u32> {
-        self.choose_among((0..).zip(logits.iter().copied()))
+    fn changes_logits(&self) -> bool {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, logit_bias, .. } =
+            &self.sampling;
+        *repetition_penalty != 1.0
+            || *presence_penalty != 0.0
+            || *frequency_penalty != 0.0
+            || !logit_bias.is_empty()
     }
 
-    /// [`Sampler::choose`] among some ids and their logits.
+    /// The next token, or `None` when a logit is NaN or infinite.
+    pub fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+        self.choose_allowed(logits, |_| true)
+    }
+
+    /// [`Sampler::choose`] among the ids that are allowed; `None` also when none is.
+    pub fn choose_allowed(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Option<u32> {
+        self.choose_from((0..).zip(logits.iter().copied()), allowed)
+    }
+
+    /// [`Sampler::choose`] among some ids and their logits: those that [`Sampler::want`] names.
     pub fn choose_among(&mut self, logits: impl Iterator<Item = (u32, f32)>) -> Option<u32> {
-        self.candidates.clear();
-        self.candidates.extend(logits.map(|(id, logit)| Candidate { id, logit, probability: 0.0 }));
-        if !self.candidates.iter().all(|candidate| candidate.logit.is_finite()) {
+        self.choose_from(logits, |_| true)
+    }
+
+    fn choose_from(
+        &mut self,
+        logits: impl Iterator<Item = (u32, f32)>,
+        allowed: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let Self { sampling, candidates, seen, counts, .. } = self;
+        candidates.clear();
+        candidates.extend(logits.map(|(id, logit)| Candidate { id, logit, probability: 0.0 }));
+        if !candidates.iter().all(|candidate| candidate.logit.is_finite()) {
             return None;
         }
-        repetition::apply(&mut self.candidates, &self.seen, self.sampling.repetition_penalty);
+        // These find a token by its place; the mask, which moves them, changes no logit and so may come after.
+        bias::apply(candidates, &sampling.logit_bias);
+        repetition::apply(candidates, seen, sampling.repetition_penalty);
+        frequency::apply(candidates, counts, sampling.presence_penalty, sampling.frequency_penalty);
+        candidates.retain(|candidate| allowed(candidate.id));
+        let likeliest = likeliest(candidates)?;
         let id = match self.sampling.temperature {
-            0.0 => likeliest(&self.candidates)?,
+            0.0 => likeliest,
             temperature => self.sample(temperature),
         };
         self.seen.insert(id);
+        self.counts.add(id);
         Some(id)
     }
 
     fn sample(&mut self, temperature: f32) -> u32 {
-        let candidates = &mut self.candidates;
+        let Self { sampling, candidates, draws, bar, .. } = self;
         temperature::apply(candidates, temperature);
-        top_k::keep(candidates, self.sampling.top_k);
+        if let (Some(mirostat), Some(bar)) = (sampling.mirostat, bar) {
+            softmax(candidates);
+            bar.keep(candidates);
+            let id = draw::pick(candidates, draws.next_uniform());
+            bar.learn(mirostat, candidates, id);
+            return id;
+        }
+        top_k::keep(candidates, sampling.top_k);
         softmax(candidates);
-        top_p::keep(candidates, self.sampling.top_p);
-        min_p::keep(candidates, self.sampling.min_p);
-        draw::pick(candidates, self.draws.next_uniform())
+        top_p::keep(candidates, sampling.top_p);
+        min_p::keep(candidates, sampling.min_p);
+        typical::keep(candidates, sampling.typical_p);
+        draw::pick(candidates, draws.next_uniform())
     }
 }
 
@@ -221,6 +235,7 @@ mod tests {
             (Sampling { top_k: 2, ..open.clone() }, 2),
             (Sampling { top_p: 0.85, ..open.clone() }, 3),
             (Sampling { min_p: 0.11, ..open.clone() }, 4),
+            (Sampling { typical_p: 0.31, ..open.clone() }, 2),
             (Sampling { top_k: 4, top_p: 0.93, min_p: 0.19, ..open }, 3),
         ];
         for (sampling, kept) in cases {
@@ -250,19 +265,48 @@ mod tests {
     }
 
     #[test]
-    fn meaningless_options_are_named() {
+    fn only_the_allowed_are_chosen() {
+        for temperature in [0.0, 1.0] {
+            let sampling = Sampling { temperature, ..Sampling::default() };
+            let mut sampler = Sampler::new(sampling, 4).unwrap();
+            for _ in 0..20 {
+                assert_eq!(sampler.choose_allowed(&[9.0, 1.0, 0.0, 9.0], |id| id == 2), Some(2));
+            }
+            assert_eq!(sampler.choose_allowed(&[9.0, 1.0, 0.0, 9.0], |_| false), None);
+        }
+    }
+
+    /// Whoever wants only the best must choose as if it had all.
+    #[test]
+    fn the_best_suffice_where_only_they_are_wanted() {
         let sampling = Sampling::default;
+        let warm = || Sampling { temperature: 0.9, top_k: 5, ..sampling() };
+        let mirostat = Some(Mirostat { tau: 3.0, eta: 0.1 });
         let cases = [
-            ("temperature", Sampling { temperature: -1.0, ..sampling() }),
-            ("temperature", Sampling { temperature: f32::NAN, ..sampling() }),
-            ("top_p", Sampling { top_p: 0.0, ..sampling() }),
-            ("top_p", Sampling { top_p: 1.5, ..sampling() }),
-            ("min_p", Sampling { min_p: 2.0, ..sampling() }),
-            ("repetition_penalty", Sampling { repetition_penalty: 0.0, ..sampling() }),
+            (sampling(), Want::Best(1)),
+            (warm(), Want::Best(5)),
+            (Sampling { top_p: 0.7, min_p: 0.05, typical_p: 0.8, ..warm() }, Want::Best(5)),
+            (Sampling { top_k: 0, ..warm() }, Want::All),
+            (Sampling { mirostat, ..warm() }, Want::All),
+            (Sampling { mirostat, ..sampling() }, Want::Best(1)),
+            (Sampling { repetition_penalty: 1.1, ..warm() }, Want::All),
+            (Sampling { presence_penalty: 0.1, ..sampling() }, Want::All),
+            (Sampling { frequency_penalty: 0.1, ..sampling() }, Want::All),
+            (Sampling { logit_bias: vec![(3, 1.0)], ..sampling() }, Want::All),
         ];
-        for (key, sampling) in cases {
-            let sentence = sampling.validate().unwrap_err().to_string();
-            assert!(sentence.contains(key), "{sentence}");
+        for (sampling, want) in cases {
+            let new = || Sampler::new(sampling.clone(), 50).unwrap();
+            let (mut whole, mut best) = (new(), new());
+            assert_eq!(whole.want(), want, "{sampling:?}");
+            let Want::Best(count) = want else { continue };
+            for step in 0..40 {
+                let logits: Vec<f32> =
+                    (0..50).map(|i| ((i * 7 + step * 13) as f32 * 0.7).sin() * 3.0).collect();
+                let mut ranked: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+                ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                let few = ranked.into_iter().take(count);
+                assert_eq!(best.choose_among(few), whole.choose(&logits), "{sampling:?}");
+            }
         }
     }
 }

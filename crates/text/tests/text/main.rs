@@ -1,5 +1,6 @@
 //! Tests of the `text` crate from outside, one file per subject.
 
+mod chat;
 mod hostile;
 mod published;
 mod streaming;

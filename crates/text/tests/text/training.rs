@@ -106,3 +106,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_ends_an_answer_is_known_by_its_name() {
+    let names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|eot_id|>"];
+    let special_tokens = names.map(String::from).to_vec();
+    let options = TrainOptions { vocabulary: 270, special_tokens, min_frequency: 1 };
+    let json = train(["</s> and <eos> are text here".to_string()].into_iter(), &options).unwrap();
+    let tokenizer = Tokenizer::from_bytes(&json).unwrap();
+    let ends = ["<|endoftext|>", "<|eot_id|>", "<|im_end|>"].map(|name| tokenizer.token_to_id(name).unwrap());
+    assert_eq!(tokenizer.end_ids(), ends);
+}
