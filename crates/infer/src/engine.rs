@@ -19,17 +19,17 @@ pub struct EngineOptions {
     pub threads: usize,
     /// share of quantisation λ; 1 is BitLinear as served
     pub lambda: f32,
-    /// how keys and values are kept
-    pub kv: KvType,
+    /// how keys and values are kept; `None` is [`KvType::for_network`]
+    pub kv: Option<KvType>,
     /// keep a large head a second time at eight bits a weight, so that the best tokens are found (exactly) at half the cost
     pub screen: bool,
 }
 
 impl Default for EngineOptions {
-    /// All processors, λ = 1, keys and values in binary16, the head screened.
+    /// All processors, λ = 1, keys and values as they fit, the head screened.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, lambda: 1.0, kv: KvType::default(), screen: true }
+        Self { threads, lambda: 1.0, kv: None, screen: true }
     }
 }
 
@@ -107,7 +107,7 @@ impl Engine {
         let (cos, sin) = model::rope::rope_tables(&config, config.context);
         Ok(Self {
             arithmetic,
-            kv: options.kv,
+            kv: options.kv.unwrap_or(KvType::for_network(&config)),
             memory,
             blocks,
             embedding,

@@ -1,19 +1,30 @@
 //! The keys and values of all sequences, in pages of a fixed number of positions that any sequence can take.
 
 use kernels::half;
+use model::Config;
 use std::ops::Range;
 
 /// Positions of a page.
 pub(crate) use kernels::attend::PAGE;
 
 /// How keys and values are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvType {
     /// as computed
     F32,
     /// binary16: half the memory, values rounded to 11 bits and to ±65504
-    #[default]
     F16,
+}
+
+/// Bytes of one sequence of full length that are worth keeping as computed.
+const EXACT_BYTES_MAX: usize = 256 << 20;
+
+impl KvType {
+    /// As computed where a sequence of full length is small, else binary16.
+    pub fn for_network(config: &Config) -> Self {
+        let elements = 2 * config.layers * config.kv_width() * config.context;
+        if elements * size_of::<f32>() <= EXACT_BYTES_MAX { Self::F32 } else { Self::F16 }
+    }
 }
 
 /// All pages. A page holds, for each layer, keys `(K, D, PAGE)` and then values `(K, PAGE, D)`: both as attention reads them.

@@ -58,7 +58,7 @@ fn weights(config: &Config, seed: u64) -> Weights {
 }
 
 fn engine(weights: &Weights, lambda: f32) -> Engine {
-    Engine::new(weights, EngineOptions { threads: 2, lambda, kv: KvType::F32, screen: true }).unwrap()
+    Engine::new(weights, EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), screen: true }).unwrap()
 }
 
 fn tokens(config: &Config, count: usize) -> Vec<u32> {
@@ -121,7 +121,8 @@ fn the_number_of_threads_changes_no_bit() {
     let ids = tokens(&base(), 30);
     let run = |threads, lambda| {
         let engine =
-            Engine::new(&weights, EngineOptions { threads, lambda, kv: KvType::F32, screen: true }).unwrap();
+            Engine::new(&weights, EngineOptions { threads, lambda, kv: Some(KvType::F32), screen: true })
+                .unwrap();
         let mut session = engine.session(64).unwrap();
         session.forward_all(&ids).unwrap()
     };

@@ -19,7 +19,8 @@ fn allocations(lambda: f32, sampling: Sampling) -> usize {
     .unwrap();
     let weights = Weights::random(&config, 2);
     let engine =
-        Engine::new(&weights, EngineOptions { threads: 2, lambda, kv: KvType::F32, screen: true }).unwrap();
+        Engine::new(&weights, EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), screen: true })
+            .unwrap();
     let mut session = engine.session(64).unwrap();
     let mut sampler = Sampler::new(sampling, config.vocabulary).unwrap();
     let mut attempt = || {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 fn engine(path: &Path, bits: BitOrder) -> Engine {
     let loaded = checkpoint::open_with(path, &OpenOptions { bits, ..OpenOptions::default() }).unwrap();
-    let options = EngineOptions { threads: 2, kv: KvType::F32, ..EngineOptions::default() };
+    let options = EngineOptions { threads: 2, kv: Some(KvType::F32), ..EngineOptions::default() };
     Engine::new(&*loaded.source, options).unwrap()
 }
 

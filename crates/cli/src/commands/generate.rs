@@ -3,7 +3,7 @@
 use crate::sampling::{GrammarArgs, SamplingArgs};
 use crate::source::SourceArgs;
 use anyhow::Result;
-use infer::{EngineOptions, Model, Options, Proposals, TokenLogprob};
+use infer::{EngineOptions, KvType, Model, Options, Proposals, TokenLogprob};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -18,15 +18,28 @@ pub struct ModelArgs {
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Keys and values: as computed, or binary16 [default: as computed where a whole context fits in 256 MB]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    kv: Option<Kv>,
     /// Share of quantisation; 1 is the model as served
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, hide_short_help = true)]
     lambda: f32,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Kv {
+    F32,
+    F16,
+}
+
 impl ModelArgs {
     /// Loads the model; checkpoints that were passed over are warned about.
     pub fn open(&self) -> Result<Model> {
-        let mut options = EngineOptions { lambda: self.lambda, ..EngineOptions::default() };
+        let kv = self.kv.map(|kv| match kv {
+            Kv::F32 => KvType::F32,
+            Kv::F16 => KvType::F16,
+        });
+        let mut options = EngineOptions { lambda: self.lambda, kv, ..EngineOptions::default() };
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }
