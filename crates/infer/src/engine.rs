@@ -5,6 +5,7 @@ use crate::attention::Heads;
 use crate::batch::{Batch, Limits, Want};
 use crate::linear::{Arithmetic, Linear};
 use crate::pages::KvType;
+use crate::room;
 use crate::screen::{self, Screen};
 use crate::session::Session;
 use crate::table::Table;
@@ -92,15 +93,16 @@ impl Engine {
         }
         let config = source.config().clone();
         let arithmetic = Arithmetic::of(&config, options.lambda);
+        let table = (config.vocabulary, config.hidden);
+        let screened = options.screen && table.0 * table.1 >= screen::ELEMENTS_MIN;
+        room::check(&config, arithmetic, screened)?;
         let pool = Pool::new(options.threads);
         let layout = Layout::new(&config);
         let loader = Loader { source, pool: &pool, arithmetic };
         let (memory, blocks) = loader.blocks(&layout)?;
-        let table = (config.vocabulary, config.hidden);
         let embedding = Table::read(&pool, source, "embedding", table)?;
         let untied_head = if config.tied { None } else { Some(Table::read(&pool, source, "head", table)?) };
         let head = untied_head.as_ref().unwrap_or(&embedding);
-        let screened = options.screen && table.0 * table.1 >= screen::ELEMENTS_MIN;
         let screen = screened.then(|| Screen::new(&pool, head)).transpose();
         let bytes = table.0 * table.1;
         let screen = screen.map_err(|error| InferError::Memory { bytes, error })?;

@@ -107,6 +107,19 @@ pub enum InferError {
         /// the model's folder
         path: PathBuf,
     },
+    /// The network is larger than the memory that is left.
+    #[error(
+        "the network needs at least {:.1} GB of weights, and the system has {:.1} GB left; close other programs, take a \
+         machine with more memory, or a smaller model",
+        *needed as f64 / 1e9,
+        *available as f64 / 1e9
+    )]
+    TooLarge {
+        /// bytes of the weights
+        needed: usize,
+        /// bytes the system can give
+        available: usize,
+    },
     /// The system has no room for the packed weights.
     #[error(
         "no memory for {} MB of packed weights ({error}); close other programs, or take a machine with more",

@@ -14,6 +14,7 @@ mod layers;
 mod linear;
 mod load;
 mod pages;
+mod room;
 mod sample;
 mod screen;
 mod session;

@@ -1,5 +1,5 @@
-//! `kill -9` and SIGTERM at random moments of training, until the run is done: the same weights and metrics as the
-//! run that nobody disturbed.
+//! `kill -9` and SIGTERM at random moments: of training, until the run is done with the same weights and metrics as the run
+//! that nobody disturbed; of an export, whose file is then the old one or the new one.
 
 use crate::{tiny, trilobit};
 use serde_json::Value;
@@ -79,4 +79,24 @@ fn a_run_killed_at_twenty_random_moments_ends_like_the_undisturbed_one() {
     }
     assert_eq!(metrics(&parts), metrics(&whole));
     assert!(weights(&parts) == weights(&whole), "the weights differ");
+}
+
+#[test]
+fn an_export_killed_at_any_moment_leaves_the_old_file_or_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let export = |out: &str| trilobit(&["export", "gguf", "random:tiny", "--type", "tq2_0", "--out", out]);
+    let begun = Instant::now();
+    assert!(export(&path("whole.gguf")).output().unwrap().status.success());
+    let time = begun.elapsed();
+    let whole = std::fs::read(path("whole.gguf")).unwrap();
+    let mut killed = 0;
+    for kill in 0..KILLS {
+        std::fs::write(path("out.gguf"), b"old").unwrap();
+        let finished = disturb(export(&path("out.gguf")).spawn().unwrap(), time * kill / KILLS, false);
+        let found = std::fs::read(path("out.gguf")).unwrap();
+        assert!(found == whole || (!finished && found == b"old"), "kill {kill} left {} bytes", found.len());
+        killed += u32::from(!finished);
+    }
+    assert!(killed > 0, "no export was killed");
 }

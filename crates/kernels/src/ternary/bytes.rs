@@ -10,9 +10,9 @@
 //! k0 k1 k2 k3                        one byte each; four tiles, each whole, are a panel of 64 columns
 //! ```
 
-use super::two_bit::{TILE, TILES};
+use super::two_bit::{TILE, TILES, pack_panels};
 use super::{DEPTH, PANEL, ROWS, TernaryKernel, sum};
-use crate::pool::{PerWorker, Pool, Rows, SharedMut};
+use crate::pool::{Pool, SharedMut};
 use std::ops::Range;
 
 /// Bytes of one step of four k of a tile.
@@ -40,21 +40,10 @@ pub fn pack_from(
     read: impl Fn(Range<usize>, &mut [i8]) + Sync,
 ) {
     assert!(out.len() == packed_len(n, k), "sizes of ({n}, {k})");
-    if out.is_empty() {
-        return;
-    }
-    let mut buffers = PerWorker::new(pool.threads(), || vec![0i8; PANEL * k]);
-    let panels = Rows::new(out, TILES * tile_len(k));
-    pool.for_rows_with(n.div_ceil(PANEL), 1, &mut buffers, panels, |weights, panel, out| {
-        let rows = panel.start * PANEL..n.min(panel.end * PANEL);
-        let weights = &mut weights[..rows.len() * k];
-        read(rows, weights);
-        for (column, weights) in weights.chunks_exact(k).enumerate() {
-            let tile = &mut out[column / TILE * tile_len(k)..][..tile_len(k)];
-            for (four, step) in weights.chunks(DEPTH).zip(tile.chunks_exact_mut(STEP)) {
-                let bytes = &mut step[column % TILE * DEPTH..][..four.len()];
-                bytes.iter_mut().zip(four).for_each(|(byte, weight)| *byte = (*weight as u8) ^ 0x80);
-            }
+    pack_panels(pool, (n, k), out, read, |row, column, tile| {
+        for (four, step) in row.chunks(DEPTH).zip(tile.chunks_exact_mut(STEP)) {
+            let bytes = &mut step[column * DEPTH..][..four.len()];
+            bytes.iter_mut().zip(four).for_each(|(byte, weight)| *byte = (*weight as u8) ^ 0x80);
         }
     });
 }

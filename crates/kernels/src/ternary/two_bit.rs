@@ -61,19 +61,33 @@ pub fn pack_from(
     read: impl Fn(Range<usize>, &mut [i8]) + Sync,
 ) {
     assert!(out.len() == packed_len(n, k), "sizes of ({n}, {k})");
+    pack_panels(pool, (n, k), out, read, pack_column);
+}
+
+/// Packs rows of `k` elements that `read(rows, elements)` writes into panels of four tiles, by several threads:
+/// `pack(row, column, tile)` writes one column of a tile, whose row is empty beyond the last.
+pub(super) fn pack_panels(
+    pool: &Pool,
+    (n, k): (usize, usize),
+    out: &mut [u8],
+    read: impl Fn(Range<usize>, &mut [i8]) + Sync,
+    pack: impl Fn(&[i8], usize, &mut [u8]) + Sync,
+) {
+    let count = n.div_ceil(PANEL);
     if out.is_empty() {
         return;
     }
     let mut buffers = PerWorker::new(pool.threads(), || vec![0i8; PANEL * k]);
-    let panels = Rows::new(out, panel_len(k));
-    pool.for_rows_with(n.div_ceil(PANEL), 1, &mut buffers, panels, |codes, panel, out| {
+    let panel_len = out.len() / count;
+    let panels = Rows::new(out, panel_len);
+    pool.for_rows_with(count, 1, &mut buffers, panels, |elements, panel, out| {
         let rows = panel.start * PANEL..n.min(panel.end * PANEL);
-        let codes = &mut codes[..rows.len() * k];
-        read(rows, codes);
+        let elements = &mut elements[..rows.len() * k];
+        read(rows, elements);
+        let tile_len = out.len() / TILES;
         for column in 0..PANEL {
-            let codes = codes.get(column * k..(column + 1) * k).unwrap_or(&[]);
-            let tile = &mut out[column / TILE * tile_len(k)..][..tile_len(k)];
-            pack_column(codes, column % TILE, tile);
+            let row = elements.get(column * k..(column + 1) * k).unwrap_or(&[]);
+            pack(row, column % TILE, &mut out[column / TILE * tile_len..][..tile_len]);
         }
     });
 }
