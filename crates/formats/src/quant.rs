@@ -40,23 +40,49 @@ pub static FORMATS: &[&dyn BlockFormat] =
 /// When the lengths do not belong together.
 pub type Encode = fn(values: &[f32], out: &mut [u8]);
 
+/// What tells one block format from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// see [`BlockFormat::name`]
+    pub name: &'static str,
+    /// see [`BlockFormat::ggml_type`]
+    pub ggml_type: u32,
+    /// elements of a block
+    pub block_elements: usize,
+    /// bytes of a block
+    pub block_bytes: usize,
+    /// bytes after the last block
+    pub tail_bytes: usize,
+}
+
 /// One way to hold the elements of a tensor: blocks of equal size, then perhaps a tail.
 pub trait BlockFormat: Sync + fmt::Debug {
+    /// Its name, number and sizes.
+    fn shape(&self) -> Shape;
+
     /// The name in `llama.cpp` and here, in upper case.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.shape().name
+    }
 
     /// The number of the type in a GGUF file, which alone does not identify it: see [`resolve`].
-    fn ggml_type(&self) -> u32;
+    fn ggml_type(&self) -> u32 {
+        self.shape().ggml_type
+    }
 
     /// Elements of a block; a row has to be a multiple.
-    fn block_elements(&self) -> usize;
+    fn block_elements(&self) -> usize {
+        self.shape().block_elements
+    }
 
     /// Bytes of a block.
-    fn block_bytes(&self) -> usize;
+    fn block_bytes(&self) -> usize {
+        self.shape().block_bytes
+    }
 
     /// Bytes after the last block of a tensor.
     fn tail_bytes(&self) -> usize {
-        0
+        self.shape().tail_bytes
     }
 
     /// Decodes whole blocks; `tail` is the tensor's. The lengths belong together: [`BlockFormat::decode`] checks.

@@ -22,14 +22,3 @@ multiversion! {
         }
     }
 }
-
-/// Cosines and sines `(positions, D/2)` of `position · θ^(−2i/D)`, computed in f64.
-pub fn tables(positions: usize, head_size: usize, theta: f64) -> (Vec<f32>, Vec<f32>) {
-    let half = head_size / 2;
-    let angle = |index: usize| {
-        let (position, i) = (index / half, index % half);
-        position as f64 * theta.powf(-(i as f64) / half as f64)
-    };
-    let angles = (0..positions * half).map(angle);
-    angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip()
-}

@@ -68,7 +68,10 @@ mod tests {
     }
 
     #[test]
-    fn tables_agree_with_the_kernels_where_nothing_is_stretched() {
-        assert_eq!(rope_tables(&config(None), 5), kernels::rope::tables(5, 8, 10_000.0));
+    fn tables_are_those_of_the_plain_formula_where_nothing_is_stretched() {
+        let angle = |index: usize| (index / 4) as f64 * 10_000f64.powf(-((index % 4) as f64) / 4.0);
+        let angles = (0..5 * 4).map(angle);
+        let plain = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        assert_eq!(rope_tables(&config(None), 5), plain);
     }
 }

@@ -1,6 +1,6 @@
 //! I2_S, the ternary format of `bitnet.cpp` (type 36): two bits a weight, one scale a tensor.
 
-use super::{BlockFormat, Scale, TernaryFormat, cut, stored};
+use super::{BlockFormat, Scale, Shape, TernaryFormat, cut, stored};
 
 /// Bytes after the codes: the scale and 28 that some writers leave uninitialised.
 const TAIL_BYTES: usize = 32;
@@ -41,24 +41,14 @@ impl<const GROUP: usize> Packed<GROUP> {
 }
 
 impl<const GROUP: usize> BlockFormat for Packed<GROUP> {
-    fn name(&self) -> &'static str {
-        if GROUP == 32 { "I2_S" } else { "I2_S_ARM" }
-    }
-
-    fn ggml_type(&self) -> u32 {
-        36
-    }
-
-    fn block_elements(&self) -> usize {
-        4 * GROUP
-    }
-
-    fn block_bytes(&self) -> usize {
-        GROUP
-    }
-
-    fn tail_bytes(&self) -> usize {
-        TAIL_BYTES
+    fn shape(&self) -> Shape {
+        Shape {
+            name: if GROUP == 32 { "I2_S" } else { "I2_S_ARM" },
+            ggml_type: 36,
+            block_elements: 4 * GROUP,
+            block_bytes: GROUP,
+            tail_bytes: TAIL_BYTES,
+        }
     }
 
     /// As `bitnet.cpp` does, the illegal code 3 is a zero here; [`TernaryFormat::codes`] refuses it.

@@ -1,6 +1,6 @@
 //! The unquantised types: blocks of one element, little-endian.
 
-use super::{BlockFormat, Encode, pairs, pairs_mut};
+use super::{BlockFormat, Encode, Shape, pairs, pairs_mut};
 use half::{bf16, f16};
 
 /// 32-bit floats (type 0).
@@ -19,20 +19,14 @@ pub struct BF16;
 macro_rules! plain {
     ($format:ident, $name:literal, $number:literal, $bytes:literal, $decode:expr, $encode:expr) => {
         impl BlockFormat for $format {
-            fn name(&self) -> &'static str {
-                $name
-            }
-
-            fn ggml_type(&self) -> u32 {
-                $number
-            }
-
-            fn block_elements(&self) -> usize {
-                1
-            }
-
-            fn block_bytes(&self) -> usize {
-                $bytes
+            fn shape(&self) -> Shape {
+                Shape {
+                    name: $name,
+                    ggml_type: $number,
+                    block_elements: 1,
+                    block_bytes: $bytes,
+                    tail_bytes: 0,
+                }
             }
 
             fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {

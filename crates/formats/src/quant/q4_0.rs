@@ -1,6 +1,6 @@
 //! Q4_0 (type 2): four bits a weight, one f16 scale per 32.
 
-use super::{BlockFormat, Encode, half_at, half_bytes, inverse, pairs, pairs_mut};
+use super::{BlockFormat, Encode, Shape, half_at, half_bytes, inverse, pairs, pairs_mut};
 
 const ELEMENTS: usize = 32;
 const BYTES: usize = 18;
@@ -31,20 +31,8 @@ fn encode(values: &[f32], out: &mut [u8]) {
 }
 
 impl BlockFormat for Q4_0 {
-    fn name(&self) -> &'static str {
-        "Q4_0"
-    }
-
-    fn ggml_type(&self) -> u32 {
-        2
-    }
-
-    fn block_elements(&self) -> usize {
-        ELEMENTS
-    }
-
-    fn block_bytes(&self) -> usize {
-        BYTES
+    fn shape(&self) -> Shape {
+        Shape { name: "Q4_0", ggml_type: 2, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! Q4_K (type 12): four bits a weight, a scale and a minimum of six bits per 32, two f16 per 256. For reading only.
 
-use super::{BlockFormat, half_at, pairs};
+use super::{BlockFormat, Shape, half_at, pairs};
 
 const ELEMENTS: usize = 256;
 const BYTES: usize = 144;
@@ -30,20 +30,8 @@ fn scale_and_minimum(s: &[u8], i: usize) -> (f32, f32) {
 }
 
 impl BlockFormat for Q4K {
-    fn name(&self) -> &'static str {
-        "Q4_K"
-    }
-
-    fn ggml_type(&self) -> u32 {
-        12
-    }
-
-    fn block_elements(&self) -> usize {
-        ELEMENTS
-    }
-
-    fn block_bytes(&self) -> usize {
-        BYTES
+    fn shape(&self) -> Shape {
+        Shape { name: "Q4_K", ggml_type: 12, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {

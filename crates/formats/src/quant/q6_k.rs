@@ -1,6 +1,6 @@
 //! Q6_K (type 14): six bits a weight, an i8 scale per 16, an f16 scale per 256.
 
-use super::{BlockFormat, Encode, half_at, half_bytes, pairs, pairs_mut};
+use super::{BlockFormat, Encode, Shape, half_at, half_bytes, pairs, pairs_mut};
 
 const ELEMENTS: usize = 256;
 const BYTES: usize = 210;
@@ -104,20 +104,8 @@ fn encode(values: &[f32], out: &mut [u8]) {
 }
 
 impl BlockFormat for Q6K {
-    fn name(&self) -> &'static str {
-        "Q6_K"
-    }
-
-    fn ggml_type(&self) -> u32 {
-        14
-    }
-
-    fn block_elements(&self) -> usize {
-        ELEMENTS
-    }
-
-    fn block_bytes(&self) -> usize {
-        BYTES
+    fn shape(&self) -> Shape {
+        Shape { name: "Q6_K", ggml_type: 14, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {

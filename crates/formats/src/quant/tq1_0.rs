@@ -1,6 +1,6 @@
 //! TQ1_0, a ternary format of `llama.cpp` (type 34): five weights a byte, one f16 scale per 256.
 
-use super::{BlockFormat, Encode, Scale, TernaryFormat, abs_max, cut, inverse, pairs, pairs_mut};
+use super::{BlockFormat, Encode, Scale, Shape, TernaryFormat, abs_max, cut, inverse, pairs, pairs_mut};
 use super::{half_at, half_bytes, one_scale, stored, ternary_half};
 
 const ELEMENTS: usize = 256;
@@ -67,20 +67,8 @@ fn encode(values: &[f32], out: &mut [u8]) {
 }
 
 impl BlockFormat for TQ1_0 {
-    fn name(&self) -> &'static str {
-        "TQ1_0"
-    }
-
-    fn ggml_type(&self) -> u32 {
-        34
-    }
-
-    fn block_elements(&self) -> usize {
-        ELEMENTS
-    }
-
-    fn block_bytes(&self) -> usize {
-        BYTES
+    fn shape(&self) -> Shape {
+        Shape { name: "TQ1_0", ggml_type: 34, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! TQ2_0, a ternary format of `llama.cpp` (type 35): two bits a weight, one f16 scale per 256.
 
-use super::{BlockFormat, Encode, Scale, TernaryFormat, abs_max, cut, inverse, pairs, pairs_mut};
+use super::{BlockFormat, Encode, Scale, Shape, TernaryFormat, abs_max, cut, inverse, pairs, pairs_mut};
 use super::{half_at, half_bytes, one_scale, stored, ternary_half};
 
 const ELEMENTS: usize = 256;
@@ -51,20 +51,8 @@ fn encode(values: &[f32], out: &mut [u8]) {
 }
 
 impl BlockFormat for TQ2_0 {
-    fn name(&self) -> &'static str {
-        "TQ2_0"
-    }
-
-    fn ggml_type(&self) -> u32 {
-        35
-    }
-
-    fn block_elements(&self) -> usize {
-        ELEMENTS
-    }
-
-    fn block_bytes(&self) -> usize {
-        BYTES
+    fn shape(&self) -> Shape {
+        Shape { name: "TQ2_0", ggml_type: 35, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     /// As `llama.cpp` does, the illegal code 3 is 2·d here; [`TernaryFormat::codes`] refuses it.

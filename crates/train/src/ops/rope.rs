@@ -3,6 +3,7 @@
 use super::ROWS;
 use kernels::pool::{Pool, Rows};
 use kernels::rope;
+use model::rope::rope_tables;
 use model::{Config, RopeStyle};
 
 /// Cosines and sines of every position, and how a head's elements are paired.
@@ -17,7 +18,7 @@ pub struct Rope {
 impl Rope {
     /// Tables for `positions` positions.
     pub fn new(config: &Config, positions: usize) -> Self {
-        let (cos, sin) = rope::tables(positions, config.head_size, config.rope_theta);
+        let (cos, sin) = rope_tables(config, positions);
         let inverse = sin.iter().map(|s| -s).collect();
         Self { cos, sin, inverse, style: config.rope_style, head_size: config.head_size }
     }
