@@ -2,13 +2,13 @@
 //! conversion to a native checkpoint.
 
 use crate::compare::{self, Tensor};
-use crate::loaded::{Loaded, TokenizerFrom};
+use crate::loaded::Loaded;
 use crate::native::{self, SCALE_SUFFIX};
 use crate::progress::{Phase, Progress};
 use crate::tensors_out::TensorsOut;
 use crate::ternary::Distortion;
 use formats::safetensors::{Dtype, TensorInfo};
-use formats::{FileError, Kind, atomic, bounded, folder, limits};
+use formats::{FileError, Kind, atomic, folder};
 use model::layout::Named;
 use model::{Config, Encoding, Layout, LinearKind, Source};
 use serde_json::{Map, json};
@@ -158,13 +158,8 @@ fn write_texts(model: &Loaded, dir: &Path) -> Result<(), FileError> {
         )
     })?;
     atomic::write_bytes(&dir.join(native::CONFIG), config.as_bytes())?;
-    match &model.tokenizer {
-        Some(TokenizerFrom::File(path)) => {
-            let bytes = bounded::read(path, limits::TOKENIZER_BYTES_MAX)?;
-            atomic::write_bytes(&dir.join(native::TOKENIZER), &bytes)?;
-        }
-        Some(TokenizerFrom::Json(bytes)) => atomic::write_bytes(&dir.join(native::TOKENIZER), bytes)?,
-        None => (),
+    if let Some(tokenizer) = &model.tokenizer {
+        atomic::write_bytes(&dir.join(native::TOKENIZER), &tokenizer.bytes()?)?;
     }
     if let Some(template) = &model.chat_template {
         atomic::write_bytes(&dir.join(native::CHAT_TEMPLATE), template.as_bytes())?;

@@ -4,8 +4,9 @@ use crate::llama2c::Llama2c;
 use crate::{gguf, hf, locate, native};
 use formats::llama2c::BitOrder;
 use formats::quant::I2sLayout;
-use formats::{FileError, Kind, nearest};
+use formats::{FileError, Kind, bounded, limits, nearest};
 use model::{Config, Source};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Where the tokenizer of a model is.
@@ -15,6 +16,16 @@ pub enum TokenizerFrom {
     File(PathBuf),
     /// the content of a `tokenizer.json`, made from what another format holds
     Json(Vec<u8>),
+}
+
+impl TokenizerFrom {
+    /// The content of the `tokenizer.json`.
+    pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>, FileError> {
+        match self {
+            Self::File(path) => bounded::read(path, limits::TOKENIZER_BYTES_MAX).map(Cow::Owned),
+            Self::Json(bytes) => Ok(Cow::Borrowed(bytes)),
+        }
+    }
 }
 
 /// How a model is kept.

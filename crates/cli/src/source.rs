@@ -1,14 +1,13 @@
 //! Which model a conversion reads, and the bar that shows how far it is.
 
 use anyhow::Result;
-use checkpoint::{Loaded, OpenOptions, Phase, Progress, TokenizerFrom};
+use checkpoint::{Loaded, OpenOptions, Phase, Progress};
 use clap::ValueEnum;
 use formats::llama2c::BitOrder;
 use formats::quant::I2sLayout;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use text::Tokenizer;
 
 /// As typed.
 #[derive(clap::Args)]
@@ -58,11 +57,7 @@ impl SourceArgs {
     /// asked.
     pub fn open(&self) -> Result<Loaded> {
         let mut model = checkpoint::open_with(&self.model, &self.options())?;
-        let tokenizer = match &model.tokenizer {
-            Some(TokenizerFrom::File(path)) => Some(Tokenizer::load(path)?),
-            Some(TokenizerFrom::Json(bytes)) => Some(Tokenizer::from_bytes(bytes)?),
-            None => None,
-        };
+        let tokenizer = infer::tokenizer(&model)?;
         if model.end_ids.is_empty() {
             model.end_ids.extend(tokenizer.and_then(|tokenizer| tokenizer.end_of_text()));
         }

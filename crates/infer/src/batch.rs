@@ -239,7 +239,7 @@ impl<'e> Batch<'e> {
                 self.all_logits.resize(ids.len() * vocabulary, 0.0);
             }
             let all = &mut self.all_logits[..ids.len() * vocabulary];
-            let x = &self.rows.stream[..ids.len() * hidden];
+            let x = &self.rows.normed[..ids.len() * hidden];
             self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, all);
             for (row, logits) in all.chunks_exact(vocabulary).enumerate() {
                 visit(index * rows + row, logits);
@@ -324,7 +324,7 @@ impl<'e> Batch<'e> {
     fn head(&mut self, ends: &[End]) {
         let hidden = self.engine.config.hidden;
         for (end, x) in ends.iter().zip(self.inputs.chunks_exact_mut(hidden)) {
-            x.copy_from_slice(&self.rows.stream[end.row * hidden..][..hidden]);
+            x.copy_from_slice(&self.rows.normed[end.row * hidden..][..hidden]);
         }
         let whole = |end: &End| end.want == Want::All || self.engine.screen.is_none();
         let mut first = 0;
@@ -372,7 +372,7 @@ impl<'e> Batch<'e> {
         }
     }
 
-    /// Takes the tokens at hand through the layers; their outputs are then in `stream`.
+    /// Takes the tokens at hand through the layers; the head's inputs are then in `normed`.
     fn pass(&mut self) {
         if self.ids.is_empty() {
             return;

@@ -20,10 +20,10 @@ pub(crate) struct Place {
 
 /// The activations of T tokens, and what computing them needs; allocated once.
 pub(crate) struct Activations {
-    /// (T, H) residual stream, at the end the normed input of the head
-    pub stream: Vec<f32>,
-    /// (T, widest norm)
-    normed: Vec<f32>,
+    /// (T, H) residual stream
+    stream: Vec<f32>,
+    /// (T, widest norm); at the end (T, H), the input of the head
+    pub normed: Vec<f32>,
     /// what the projections read
     operand: Operand,
     /// (T, N·D)
@@ -73,26 +73,24 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Takes the tokens `ids` (T) through all layers; leaves the head's input (T, H) in `stream`.
+    /// Takes the tokens `ids` (T) through all layers; leaves the head's input (T, H) in `normed`.
     pub(crate) fn run(&mut self, ids: &[u32]) {
         let hidden = self.engine.config.hidden;
         for (row, id) in self.rows.stream.chunks_exact_mut(hidden).zip(ids) {
-            self.engine.embedding.row(*id as usize, row);
+            self.engine.embedding.rows(*id as usize, row);
         }
         for layer in 0..self.engine.config.layers {
             self.attention(layer);
             self.feed_forward(layer);
         }
-        let (engine, stream) = (self.engine, &mut self.rows.stream[..ids.len() * hidden]);
-        let normed = &mut self.rows.normed[..stream.len()];
-        let (tokens, x) = (ids.len(), &*stream);
-        engine.pool.for_rows(tokens, TASK_ROWS, Rows::new(normed, hidden), |range, out| {
+        let (engine, x) = (self.engine, &self.rows.stream[..ids.len() * hidden]);
+        let normed = &mut self.rows.normed[..x.len()];
+        engine.pool.for_rows(ids.len(), TASK_ROWS, Rows::new(normed, hidden), |range, out| {
             for (row, out) in range.zip(out.chunks_exact_mut(hidden)) {
                 let x = &x[row * hidden..][..hidden];
                 norm::rms_norm(x, Some(&engine.final_norm), engine.config.final_epsilon(), out);
             }
         });
-        stream.copy_from_slice(normed);
     }
 
     /// `stream += O·norm(attention(Q·h, K·h, V·h))`, `h = norm(stream)`.

@@ -26,7 +26,7 @@ pub use decode::{Constraint, Grammar, Proposals};
 pub use engine::{Engine, EngineOptions};
 pub use error::InferError;
 pub use generate::{Finish, Generated, Options, generate};
-pub use load::Model;
+pub use load::{Model, tokenizer};
 pub use pages::KvType;
 pub use sample::{Mirostat, Sampler, Sampling, TokenLogprob};
 pub use session::Session;

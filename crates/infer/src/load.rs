@@ -3,7 +3,19 @@
 use crate::{Engine, EngineOptions, InferError};
 use checkpoint::{Loaded, OpenOptions, TokenizerFrom};
 use std::path::{Path, PathBuf};
-use text::Tokenizer;
+use text::{TextError, Tokenizer};
+
+/// The tokenizer of a model, if it has one.
+///
+/// # Errors
+/// It cannot be read.
+pub fn tokenizer(loaded: &Loaded) -> Result<Option<Tokenizer>, TextError> {
+    match &loaded.tokenizer {
+        Some(TokenizerFrom::File(path)) => Tokenizer::load(path).map(Some),
+        Some(TokenizerFrom::Json(json)) => Tokenizer::from_bytes(json).map(Some),
+        None => Ok(None),
+    }
+}
 
 /// An engine with what belongs to its model.
 pub struct Model {
@@ -26,11 +38,7 @@ impl Model {
     /// What that says, a damaged tokenizer, and [`Engine::new`]'s.
     pub fn open(path: &Path, how: &OpenOptions, options: EngineOptions) -> Result<Self, InferError> {
         let loaded = checkpoint::open_with(path, how)?;
-        let tokenizer = match &loaded.tokenizer {
-            Some(TokenizerFrom::File(path)) => Some(Tokenizer::load(path)?),
-            Some(TokenizerFrom::Json(json)) => Some(Tokenizer::from_bytes(json)?),
-            None => None,
-        };
+        let tokenizer = tokenizer(&loaded)?;
         let engine = Engine::new(&*loaded.source, options)?;
         let Loaded { warnings, chat_template, mut end_ids, path, .. } = loaded;
         end_ids.extend(tokenizer.as_ref().map(Tokenizer::end_ids).unwrap_or_default());

@@ -61,7 +61,7 @@ impl Screen {
             Rows::new(&mut facts, 1),
             |(w, q), range, facts| {
                 for (row, facts) in range.zip(facts) {
-                    table.row(row, w);
+                    table.rows(row, w);
                     let scale = round(w, q);
                     let error = w
                         .iter()
@@ -75,7 +75,7 @@ impl Screen {
         bytes::pack_from(pool, rows, columns, &mut packed, |rows, out| {
             let mut w = vec![0.0; columns];
             for (row, q) in rows.zip(out.chunks_exact_mut(columns)) {
-                table.row(row, &mut w);
+                table.rows(row, &mut w);
                 round(&w, q);
             }
         });

@@ -48,13 +48,8 @@ impl Table {
         Ok(Self::of(values, shape.1))
     }
 
-    /// Writes row `row` (K).
-    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
-        self.rows(row, out);
-    }
-
     /// Writes as many rows as `out` holds, from `first` on.
-    fn rows(&self, first: usize, out: &mut [f32]) {
+    pub(crate) fn rows(&self, first: usize, out: &mut [f32]) {
         let range = first * self.columns..first * self.columns + out.len();
         match &self.elements {
             Elements::Single(values) => out.copy_from_slice(&values[range]),

@@ -3,7 +3,7 @@
 use super::tokenizer::{LLAMA3, QWEN2};
 use crate::loaded::{Loaded, TokenizerFrom};
 use formats::gguf::{Array, Value as Meta};
-use formats::{FileError, Kind, bounded, limits};
+use formats::{FileError, Kind};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
@@ -36,10 +36,11 @@ pub(super) fn metadata(model: &Loaded, size: usize) -> Result<Vec<(String, Meta)
     let Some(tokenizer) = &model.tokenizer else {
         return Ok(keys);
     };
-    let (path, bytes) = match tokenizer {
-        TokenizerFrom::File(path) => (path.as_path(), bounded::read(path, limits::TOKENIZER_BYTES_MAX)?),
-        TokenizerFrom::Json(bytes) => (model.path.as_path(), bytes.clone()),
+    let path = match tokenizer {
+        TokenizerFrom::File(path) => path,
+        TokenizerFrom::Json(_) => &model.path,
     };
+    let bytes = tokenizer.bytes()?;
     let json: Value = serde_json::from_slice(&bytes)
         .map_err(|e| FileError::damaged(path, format!("it is no JSON: {e}"), "get the file again"))?;
     let table = Table { path, json: &json };

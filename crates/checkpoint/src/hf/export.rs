@@ -5,12 +5,12 @@ use super::names::{self, Family};
 use super::{CONFIG, INDEX, WEIGHTS};
 use crate::adapt::Adapted;
 use crate::convert::{self, Report};
-use crate::loaded::{Loaded, TokenizerFrom};
+use crate::loaded::Loaded;
 use crate::progress::{Phase, Progress};
 use crate::tensors_out::TensorsOut;
 use crate::ternary::{self, Distortion};
 use formats::safetensors::{Dtype, TensorInfo};
-use formats::{FileError, Kind, atomic, bounded, folder, limits};
+use formats::{FileError, Kind, atomic, folder};
 use model::layout::Named;
 use model::{Config, Encoding, Layout, LinearKind, RopeStyle, Source};
 use serde_json::{Map, Value, json};
@@ -142,10 +142,7 @@ impl Plan<'_> {
         let Some(tokenizer) = &self.model.tokenizer else {
             return Ok(());
         };
-        let bytes = match tokenizer {
-            TokenizerFrom::File(path) => bounded::read(path, limits::TOKENIZER_BYTES_MAX)?,
-            TokenizerFrom::Json(bytes) => bytes.clone(),
-        };
+        let bytes = tokenizer.bytes()?;
         atomic::write_bytes(&dir.join("tokenizer.json"), &bytes)?;
         let tokenizer = serde_json::from_slice(&bytes).unwrap_or_default();
         put("tokenizer_config.json", &describe::tokenizer_json(self.model, &tokenizer))
