@@ -1,39 +1,49 @@
-//! GFLOP/s of the f32 product beside crate `gemm` (plain f32 operands), alternating, medians, one and two threads.
+//! GFLOP/s of the products, f32 and block floating point, beside crate `gemm` (plain f32 operands), alternating, medians, one and two threads.
 //!
 //! `cargo bench -p kernels --bench gemm [-- PART OF A NAME]`
 
 use std::time::Instant;
 
-use kernels::gemm::{Scale, View, Workspace, gemm, gemm_serial};
+use kernels::gemm::{Arithmetic, Scale, View, Workspace, gemm, gemm_serial};
 use kernels::pool::Pool;
 
 const ROUNDS: usize = 7;
 
-/// (name, M, N, K, A transposed, B transposed, A int8, B int8)
-type Shape = (&'static str, [usize; 3], [bool; 2], [bool; 2]);
+/// What B holds: floats, ternary weights with one scale, or activations with a scale a row.
+#[derive(Clone, Copy)]
+enum Kind {
+    Floats,
+    Weights,
+    Activations,
+}
+
+use Kind::{Activations, Floats, Weights};
+
+/// (name, [M, N, K], [A transposed, B transposed], B)
+type Shape = (&'static str, [usize; 3], [bool; 2], Kind);
 
 const SHAPES: &[Shape] = &[
-    ("forward NT", [4096, 768, 256], [false, true], [false, false]),
-    ("forward NT", [4096, 256, 768], [false, true], [false, false]),
-    ("forward NT", [4096, 256, 256], [false, true], [false, false]),
-    ("head NT", [4096, 8192, 256], [false, true], [false, false]),
-    ("dX NN", [4096, 768, 256], [false, false], [false, true]),
-    ("dX NN", [4096, 256, 768], [false, false], [false, true]),
-    ("dX NN f32", [4096, 256, 768], [false, false], [false, false]),
-    ("head dX NN", [4096, 256, 8192], [false, false], [false, false]),
-    ("dW TN", [256, 256, 4096], [true, false], [false, true]),
-    ("dW TN", [768, 256, 4096], [true, false], [false, true]),
-    ("dW TN", [256, 768, 4096], [true, false], [false, true]),
-    ("dW TN f32", [768, 256, 4096], [true, false], [false, false]),
-    ("head dW TN", [8192, 256, 4096], [true, false], [false, false]),
-    ("square NN", [1024, 1024, 1024], [false, false], [false, false]),
+    ("forward NT", [4096, 768, 256], [false, true], Floats),
+    ("forward NT", [4096, 256, 768], [false, true], Floats),
+    ("forward NT", [4096, 256, 256], [false, true], Floats),
+    ("head NT", [4096, 8192, 256], [false, true], Floats),
+    ("dX NN", [4096, 768, 256], [false, false], Weights),
+    ("dX NN", [4096, 256, 768], [false, false], Weights),
+    ("dX NN f32", [4096, 256, 768], [false, false], Floats),
+    ("head dX NN", [4096, 256, 8192], [false, false], Floats),
+    ("dW TN", [256, 256, 4096], [true, false], Activations),
+    ("dW TN", [768, 256, 4096], [true, false], Activations),
+    ("dW TN", [256, 768, 4096], [true, false], Activations),
+    ("dW TN f32", [768, 256, 4096], [true, false], Floats),
+    ("head dW TN", [8192, 256, 4096], [true, false], Floats),
+    ("square NN", [1024, 1024, 1024], [false, false], Floats),
 ];
 
 const SMALL: &[Shape] = &[
-    ("attention NT", [64, 64, 64], [false, true], [false, false]),
-    ("attention NT", [64, 256, 64], [false, true], [false, false]),
-    ("attention NN", [64, 64, 256], [false, false], [false, false]),
-    ("attention TN", [64, 64, 1024], [true, false], [false, false]),
+    ("attention NT", [64, 64, 64], [false, true], Floats),
+    ("attention NT", [64, 256, 64], [false, true], Floats),
+    ("attention NN", [64, 64, 256], [false, false], Floats),
+    ("attention TN", [64, 64, 1024], [true, false], Floats),
 ];
 
 fn main() {
@@ -41,8 +51,8 @@ fn main() {
     let matches = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
     println!("read bandwidth, 1 thread: {:.1} GB/s", bandwidth());
     println!(
-        "{:<13} {:>5} {:>5} {:>5}  {:>7} {:>13} {:>13}",
-        "", "M", "N", "K", "threads", "ours GFLOP/s", "gemm GFLOP/s"
+        "{:<13} {:>5} {:>5} {:>5}  {:>7} {:>13} {:>13} {:>13}",
+        "", "M", "N", "K", "threads", "f32 GFLOP/s", "bfp16 GFLOP/s", "gemm GFLOP/s"
     );
     for threads in [1, 2] {
         let pool = Pool::new(threads);
@@ -57,26 +67,28 @@ fn main() {
 
 struct Operand {
     f32: Vec<f32>,
-    i8: Option<(Vec<i8>, Vec<f32>)>,
+    i8: Vec<i8>,
+    scales: Vec<f32>,
+    kind: Kind,
     transposed: bool,
     rows: usize,
     cols: usize,
 }
 
 impl Operand {
-    fn new(rows: usize, cols: usize, transposed: bool, int8: bool) -> Operand {
+    fn new(rows: usize, cols: usize, transposed: bool, kind: Kind) -> Operand {
         let code = |i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as i8;
         let f32 = (0..rows * cols).map(|i| f32::from(code(i)) / 128.0).collect();
-        let scales = if transposed { cols } else { rows };
-        let i8 = int8.then(|| ((0..rows * cols).map(code).collect(), vec![1.0 / 128.0; scales]));
-        Operand { f32, i8, transposed, rows, cols }
+        let (i8, scales) = ((0..rows * cols).map(code).collect(), vec![1.0 / 128.0; rows]);
+        Operand { f32, i8, scales, kind, transposed, rows, cols }
     }
 
     fn view(&self) -> View<'_> {
         let (rows, cols) = if self.transposed { (self.cols, self.rows) } else { (self.rows, self.cols) };
-        let view = match &self.i8 {
-            Some((codes, scales)) => View::i8(codes, Scale::PerRow(scales), rows, cols),
-            None => View::f32(&self.f32, rows, cols),
+        let view = match self.kind {
+            Floats => View::f32(&self.f32, rows, cols),
+            Weights => View::i8(&self.i8, Scale::One(1.0 / 128.0), rows, cols),
+            Activations => View::i8(&self.i8, Scale::PerRow(&self.scales), rows, cols),
         };
         if self.transposed { view.t() } else { view }
     }
@@ -87,27 +99,31 @@ impl Operand {
     }
 }
 
-fn compare(&(name, [m, n, k], [a_t, b_t], [a_i8, b_i8]): &Shape, pool: Option<&Pool>) {
-    let (a, b) = (Operand::new(m, k, a_t, a_i8), Operand::new(k, n, b_t, b_i8));
+fn compare(&(name, [m, n, k], [a_t, b_t], kind): &Shape, pool: Option<&Pool>) {
+    let (a, b) = (Operand::new(m, k, a_t, Floats), Operand::new(k, n, b_t, kind));
     let (mut c, mut peer) = (vec![0.0f32; m * n], vec![0.0f32; m * n]);
-    let mut ws = Workspace::new();
+    let mut workspaces = [Arithmetic::F32, Arithmetic::Bfp16].map(Workspace::new);
     let flop = 2.0 * m as f64 * n as f64 * k as f64;
     let repeats = (2e8 / flop).ceil() as usize;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], Vec::new());
     for _ in 0..=ROUNDS {
-        ours.push(time(repeats, || match pool {
-            Some(pool) => gemm(pool, &mut ws, a.view(), b.view(), &mut c, n, false),
-            None => gemm_serial(&mut ws, a.view(), b.view(), &mut c, n, false),
-        }));
+        // Single precision last: its result is compared with the peer's.
+        for (ws, seconds) in workspaces.iter_mut().zip(&mut ours).rev() {
+            seconds.push(time(repeats, || match pool {
+                Some(pool) => gemm(pool, ws, a.view(), b.view(), &mut c, n, false),
+                None => gemm_serial(ws, a.view(), b.view(), &mut c, n, false),
+            }));
+        }
         theirs.push(time(repeats, || peer_gemm(&a, &b, &mut peer, pool)));
     }
     let worst = c.iter().zip(&peer).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-3 * (k as f32).sqrt(), "{name}: differs by {worst}");
     let rate = |seconds: &mut Vec<f64>| flop / median(&mut seconds[1..]) / 1e9;
     println!(
-        "{name:<13} {m:>5} {n:>5} {k:>5}  {:>7} {:>13.1} {:>13.1}",
+        "{name:<13} {m:>5} {n:>5} {k:>5}  {:>7} {:>13.1} {:>13.1} {:>13.1}",
         pool.map_or(1, Pool::threads),
-        rate(&mut ours),
+        rate(&mut ours[0]),
+        rate(&mut ours[1]),
         rate(&mut theirs)
     );
 }

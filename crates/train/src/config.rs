@@ -11,6 +11,7 @@ mod value;
 mod tests;
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
+use kernels::gemm::Arithmetic;
 use layers::Layers;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,27 @@ pub enum Optimizer {
     Adamw,
     /// Adam with L2 added to the gradient, as the collapse study ran it
     Adam,
+}
+
+/// What the products of the backward are summed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backward {
+    /// block floating point, 12 or 15 bits and a sign: twice as fast as f32, nearer to it than bfloat16
+    #[default]
+    Bfp16,
+    /// single precision
+    F32,
+}
+
+impl Backward {
+    /// As kernels name it.
+    pub fn arithmetic(self) -> Arithmetic {
+        match self {
+            Self::Bfp16 => Arithmetic::Bfp16,
+            Self::F32 => Arithmetic::F32,
+        }
+    }
 }
 
 /// What happens to a step whose loss or gradient is not finite, or whose loss is a spike.
@@ -61,6 +83,8 @@ pub struct TrainConfig {
     pub validate_batches: usize,
     /// how many of the latest checkpoints stay on disk
     pub keep_last: usize,
+    /// bfp16 or f32
+    pub backward: Backward,
     /// adamw or adam
     pub optimizer: Optimizer,
     /// decay of the mean of the gradients
@@ -100,6 +124,7 @@ impl Default for TrainConfig {
             record_every: 100,
             validate_batches: 20,
             keep_last: 3,
+            backward: Backward::Bfp16,
             optimizer: Optimizer::Adamw,
             beta1: 0.9,
             beta2: 0.95,

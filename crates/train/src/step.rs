@@ -15,7 +15,7 @@ use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
 use crate::ops::{Machine, Precision, add, embedding, gate};
 use crate::shadow::Shadow;
-use kernels::gemm::{self, View};
+use kernels::gemm::{self, Arithmetic, View};
 use kernels::pool::{PerWorker, Pool};
 use model::{LinearKind, Norm, Projection, Weights};
 
@@ -52,6 +52,8 @@ pub struct Dimensions {
     pub sequence: usize,
     /// whether any step has λ < 1
     pub blend: bool,
+    /// what the products of the backward are summed in
+    pub backward: Arithmetic,
 }
 
 /// A network in training: weights, their quantised shadows, gradients and activations.
@@ -93,6 +95,7 @@ impl Network {
             }),
             pool,
             gemm: gemm::Workspace::default(),
+            backward: gemm::Workspace::new(dimensions.backward),
             ternary: kernels::ternary::select(),
             units: vec![0.0; rows],
             partials: vec![0.0; rows.div_ceil(norm::BACKWARD_ROWS) * widest(config)],

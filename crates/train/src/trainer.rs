@@ -369,7 +369,12 @@ impl Trainer {
 pub(crate) fn engine(config: &RunConfig, weights: Weights) -> Cpu {
     let train = &config.train;
     let blend = config.lambda.blends();
-    let dimensions = Dimensions { batch: train.batch, sequence: train.sequence, blend };
+    let dimensions = Dimensions {
+        batch: train.batch,
+        sequence: train.sequence,
+        blend,
+        backward: train.backward.arithmetic(),
+    };
     let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
     let optimizer = adam::Options {
         beta1: train.beta1 as f32,

@@ -2,6 +2,7 @@
 //! The files and the tolerances they deserve come from `tools/golden/make_model.py`.
 
 use formats::safetensors::File;
+use kernels::gemm::Arithmetic;
 use model::{Config, Layout, LinearKind, Weights};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ impl Golden {
         bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
-    fn network(&self, threads: usize) -> Network {
+    fn network(&self, threads: usize, backward: Arithmetic) -> Network {
         let config = &self.case.model;
         let mut weights = Weights::zeros(config);
         for tensor in Layout::new(config).tensors() {
@@ -52,7 +53,8 @@ impl Golden {
             tensor.slot.of_mut(&mut weights.data).copy_from_slice(&values);
         }
         let shape = &self.file.info("tokens").unwrap().shape;
-        let dimensions = Dimensions { batch: shape[0], sequence: shape[1], blend: self.case.lambda < 1.0 };
+        let blend = self.case.lambda < 1.0;
+        let dimensions = Dimensions { batch: shape[0], sequence: shape[1], blend, backward };
         let options = Options { label_smoothing: self.case.label_smoothing, z_loss: self.case.z_loss };
         let mut network = Network::new(weights, dimensions, options, threads);
         network.renew(self.case.lambda);
@@ -95,7 +97,7 @@ fn relative(actual: &[f32], expected: &[f32]) -> f64 {
 fn logits_loss_and_every_gradient_agree_with_pytorch() {
     for golden in Golden::all() {
         let name = &golden.case.name;
-        let (mut network, batch) = (golden.network(2), golden.batch());
+        let (mut network, batch) = (golden.network(2, Arithmetic::F32), golden.batch());
         let mut logits = Vec::new();
         network.predict(batch.micro(), |_, row| logits.extend_from_slice(row));
         let error = relative(&logits, &golden.file.f32("logits").unwrap());
@@ -115,11 +117,33 @@ fn logits_loss_and_every_gradient_agree_with_pytorch() {
     }
 }
 
+/// The bounds lie below what bfloat16 with its 8 bits would leave: 4e-3 is one step of it.
+#[test]
+fn gradients_in_block_floating_point_stay_near_pytorchs() {
+    let mut errors = Vec::new();
+    for golden in Golden::all() {
+        let name = &golden.case.name;
+        let (mut network, batch) = (golden.network(2, Arithmetic::Bfp16), golden.batch());
+        let loss = network.forward_backward(batch.micro(), batch.factor()) as f32 * batch.factor();
+        let expected = golden.file.f32("loss").unwrap()[0];
+        assert!((loss / expected - 1.0).abs() < 2e-6, "{name}: loss {loss}, PyTorch {expected}");
+        for tensor in network.weights.layout.clone().tensors() {
+            let expected = golden.file.f32(&format!("grad/{}", tensor.name)).unwrap();
+            let error = relative(tensor.slot.of(&network.gradients), &expected);
+            assert!(error < 4e-3, "{name}: gradient of {} differs by {error:e}", tensor.name);
+            errors.push(error);
+        }
+    }
+    errors.sort_by(f64::total_cmp);
+    let median = errors[errors.len() / 2];
+    assert!(median < 1e-3, "the median of {} gradients differs by {median:e}", errors.len());
+}
+
 #[test]
 fn integer_codes_are_exactly_pytorchs() {
     let mut compared = 0;
     for golden in Golden::all() {
-        let network = golden.network(1);
+        let network = golden.network(1, Arithmetic::F32);
         for projection in model::Projection::ALL {
             let name = format!("layers.0.{}.weight", projection.name());
             let Ok(expected) = golden.file.bytes(&format!("codes/{name}")) else { continue };
@@ -139,7 +163,7 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
     for golden in Golden::all() {
         let batch = golden.batch();
         let gradients = |threads| {
-            let mut network = golden.network(threads);
+            let mut network = golden.network(threads, Arithmetic::F32);
             network.forward_backward(batch.micro(), batch.factor());
             network.gradients
         };
@@ -171,7 +195,7 @@ fn ten_losses_of_both_optimisers_agree_with_pytorch() {
 }
 
 fn worst_of_ten_losses(golden: &Golden, name: &str, coupled: bool) -> f64 {
-    let (mut network, batch) = (golden.network(2), golden.batch());
+    let (mut network, batch) = (golden.network(2, Arithmetic::F32), golden.batch());
     let options = adam::Options { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, coupled };
     let mut optimizer = Adam::new(network.weights.data.len(), options);
     let mut partial = Vec::new();

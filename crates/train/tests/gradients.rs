@@ -22,6 +22,7 @@ fn machine(rows: usize, widest: usize) -> Machine {
         attention: PerWorker::new(2, || attention::Scratch::new(rows, 4)),
         pool,
         gemm: Workspace::default(),
+        backward: Workspace::default(),
         ternary: kernels::ternary::select(),
         units: vec![0.0; rows],
         partials: vec![0.0; rows * widest],

@@ -1,8 +1,9 @@
-//! `avx2-f32-6x16`: 12 of the 16 registers hold C, two hold a row of B, one or two a broadcast element of A.
+//! `avx2-f32-6x16`, `avx2-bfp16-6x16`: 12 of the 16 registers hold C, two hold a row of B, one or two a broadcast element of A.
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Ahead, GemmKernel, Tile};
+use super::bfp::Integer;
+use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
 
@@ -25,8 +26,13 @@ impl GemmKernel for Avx2 {
         (MR, NR)
     }
 
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::F32
+    }
+
     unsafe fn pack(&self, panel: &Panel, packed: &mut [f32]) {
-        match panel.resolve(packed) {
+        assert_eq!(packed.len(), panel.depth.len() * panel.width);
+        match panel.resolve() {
             // SAFETY: the caller's promise.
             Typed::F32(source) => unsafe { pack(&source, packed) },
             // SAFETY: the caller's promise.
@@ -35,19 +41,34 @@ impl GemmKernel for Avx2 {
     }
 
     unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
-        debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
-        let with = match tile.rows {
-            1 => multiply::<1>,
-            2 => multiply::<2>,
-            3 => multiply::<3>,
-            4 => multiply::<4>,
-            5 => multiply::<5>,
-            6 => multiply::<6>,
-            rows => unreachable!("a tile of {rows} rows"),
-        };
         // SAFETY: the caller's promise.
-        unsafe { with(a, b, tile, ahead) }
+        unsafe { of_rows::<Float>(a, b, tile, ahead) }
     }
+}
+
+impl Integer for Avx2 {
+    const NAME: &'static str = "avx2-bfp16-6x16";
+
+    unsafe fn multiply_codes(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+        // SAFETY: the caller's promise.
+        unsafe { of_rows::<Pairs>(a, b, tile, ahead) }
+    }
+}
+
+/// [`multiply`] for the rows of the tile.
+unsafe fn of_rows<S: Step>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+    debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
+    let with = match tile.rows {
+        1 => multiply::<S, 1>,
+        2 => multiply::<S, 2>,
+        3 => multiply::<S, 3>,
+        4 => multiply::<S, 4>,
+        5 => multiply::<S, 5>,
+        6 => multiply::<S, 6>,
+        rows => unreachable!("a tile of {rows} rows"),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(a, b, tile, ahead) }
 }
 
 /// A mask for the first `n` of 8 lanes.
@@ -58,8 +79,62 @@ fn first(n: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(8) as i32), lanes)
 }
 
+/// What a slot of A and one of B add to a sum.
+trait Step {
+    /// # Safety
+    /// The instructions of this file.
+    unsafe fn add(sum: __m256, a: __m256, b: __m256) -> __m256;
+
+    /// A sum as floats, given what codes of its row and of its columns are worth.
+    ///
+    /// # Safety
+    /// The instructions of this file; a unit for the row, if codes have units.
+    unsafe fn value(sum: __m256, row: *const f32, cols: __m256) -> __m256;
+}
+
+/// One f32 a slot.
+struct Float;
+
+impl Step for Float {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn add(sum: __m256, a: __m256, b: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, sum)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn value(sum: __m256, _: *const f32, _: __m256) -> __m256 {
+        sum
+    }
+}
+
+/// Two 16-bit codes a slot, summed in i32.
+struct Pairs;
+
+impl Step for Pairs {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn add(sum: __m256, a: __m256, b: __m256) -> __m256 {
+        let bits = |v| _mm256_castps_si256(v);
+        _mm256_castsi256_ps(_mm256_add_epi32(bits(sum), _mm256_madd_epi16(bits(a), bits(b))))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn value(sum: __m256, row: *const f32, cols: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        let row = unsafe { _mm256_set1_ps(*row) };
+        _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_castps_si256(sum)), row), cols)
+    }
+}
+
+/// Sums a tile over the panels' depth.
+///
+/// # Safety
+/// As [`GemmKernel::multiply`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+unsafe fn multiply<S: Step, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     let depth = b.len() / NR;
     let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());
@@ -79,8 +154,8 @@ unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut
                 let row = [_mm256_loadu_ps(pb), _mm256_loadu_ps(pb.add(8))];
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let x = _mm256_set1_ps(*pa.add(i));
-                    sums[0] = _mm256_fmadd_ps(x, row[0], sums[0]);
-                    sums[1] = _mm256_fmadd_ps(x, row[1], sums[1]);
+                    sums[0] = S::add(sums[0], x, row[0]);
+                    sums[1] = S::add(sums[1], x, row[1]);
                 }
                 pa = pa.add(MR);
                 pb = pb.add(NR);
@@ -88,12 +163,21 @@ unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut
         }
     }
     let masks = [first(tile.cols), first(tile.cols.saturating_sub(8))];
+    let (rows, cols) = tile.units;
+    debug_assert!(cols.is_empty() || rows.len() >= tile.rows && cols.len() == NR);
+    // SAFETY: units are of whole panels.
+    let cols = match cols {
+        [] => [_mm256_setzero_ps(); 2],
+        cols => unsafe { [_mm256_loadu_ps(cols.as_ptr()), _mm256_loadu_ps(cols.as_ptr().add(8))] },
+    };
+    let rows = rows.as_ptr();
     for (i, sums) in sums.iter().enumerate() {
         for (half, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
             let c = tile.c.wrapping_add(i * tile.stride + 8 * half);
             // SAFETY: the mask keeps to the tile's columns.
             unsafe {
                 let old = if tile.accumulate { _mm256_maskload_ps(c, mask) } else { _mm256_setzero_ps() };
+                let sum = S::value(sum, rows.wrapping_add(i), cols[half]);
                 _mm256_maskstore_ps(c, mask, _mm256_add_ps(old, sum));
             }
         }
@@ -165,8 +249,11 @@ fn copy<T: Load>(source: &Source<T>, lane: usize, packed: &mut [f32]) {
     let mask = first(source.width - lane);
     for (depth, row) in packed.chunks_exact_mut(source.width).enumerate() {
         let from = depth * source.depth_stride + lane;
-        let v = if lanes == 0 { _mm256_setzero_ps() } else { load_some(&source.data[from..from + lanes]) };
-        let v = _mm256_mul_ps(_mm256_mul_ps(v, factors), _mm256_set1_ps(source.factors.depth(depth)));
+        let mut v =
+            if lanes == 0 { _mm256_setzero_ps() } else { load_some(&source.data[from..from + lanes]) };
+        if T::SCALED {
+            v = _mm256_mul_ps(_mm256_mul_ps(v, factors), _mm256_set1_ps(source.factors.depth(depth)));
+        }
         // SAFETY: the mask keeps to the row.
         unsafe { _mm256_maskstore_ps(row[lane..].as_mut_ptr(), mask, v) }
     }
@@ -188,8 +275,10 @@ fn transpose<T: Load>(source: &Source<T>, lane: usize, packed: &mut [f32]) {
         for (i, v) in block[..lanes].iter_mut().enumerate() {
             let from = (lane + i) * source.lane_stride + depth;
             *v = load_some(&source.data[from..from + steps]);
-            *v = _mm256_mul_ps(*v, _mm256_set1_ps(source.factors.lane(lane + i)));
-            *v = _mm256_mul_ps(*v, along);
+            if T::SCALED {
+                *v = _mm256_mul_ps(*v, _mm256_set1_ps(source.factors.lane(lane + i)));
+                *v = _mm256_mul_ps(*v, along);
+            }
         }
         let block = transposed(block);
         let rows = packed[depth * source.width..].chunks_exact_mut(source.width);

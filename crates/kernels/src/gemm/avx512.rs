@@ -1,10 +1,11 @@
-//! `avx512-f32-14x32`: 28 of the 32 registers hold C, two hold a row of B, one a broadcast element of A.
+//! `avx512-f32-14x32`, `avx512-bfp16-14x32`: 28 of the 32 registers hold C, two hold a row of B, one a broadcast element of A.
 //!
 //! A depth step is 28 FMAs, 14 broadcasts and 2 loads: 14 cycles on two FMA ports, whatever the front end is left with.
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Ahead, GemmKernel, Tile};
+use super::bfp::Integer;
+use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
 
@@ -30,8 +31,13 @@ impl GemmKernel for Avx512 {
         (MR, NR)
     }
 
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::F32
+    }
+
     unsafe fn pack(&self, panel: &Panel, packed: &mut [f32]) {
-        match panel.resolve(packed) {
+        assert_eq!(packed.len(), panel.depth.len() * panel.width);
+        match panel.resolve() {
             // SAFETY: the caller's promise.
             Typed::F32(source) => unsafe { pack(&source, packed) },
             // SAFETY: the caller's promise.
@@ -40,27 +46,42 @@ impl GemmKernel for Avx512 {
     }
 
     unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
-        debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
-        let with = match tile.rows {
-            1 => multiply::<1>,
-            2 => multiply::<2>,
-            3 => multiply::<3>,
-            4 => multiply::<4>,
-            5 => multiply::<5>,
-            6 => multiply::<6>,
-            7 => multiply::<7>,
-            8 => multiply::<8>,
-            9 => multiply::<9>,
-            10 => multiply::<10>,
-            11 => multiply::<11>,
-            12 => multiply::<12>,
-            13 => multiply::<13>,
-            14 => multiply::<14>,
-            rows => unreachable!("a tile of {rows} rows"),
-        };
         // SAFETY: the caller's promise.
-        unsafe { with(a, b, tile, ahead) }
+        unsafe { of_rows::<Float>(a, b, tile, ahead) }
     }
+}
+
+impl Integer for Avx512 {
+    const NAME: &'static str = "avx512-bfp16-14x32";
+
+    unsafe fn multiply_codes(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+        // SAFETY: the caller's promise.
+        unsafe { of_rows::<Pairs>(a, b, tile, ahead) }
+    }
+}
+
+/// [`multiply`] for the rows of the tile.
+unsafe fn of_rows<S: Step>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+    debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
+    let with = match tile.rows {
+        1 => multiply::<S, 1>,
+        2 => multiply::<S, 2>,
+        3 => multiply::<S, 3>,
+        4 => multiply::<S, 4>,
+        5 => multiply::<S, 5>,
+        6 => multiply::<S, 6>,
+        7 => multiply::<S, 7>,
+        8 => multiply::<S, 8>,
+        9 => multiply::<S, 9>,
+        10 => multiply::<S, 10>,
+        11 => multiply::<S, 11>,
+        12 => multiply::<S, 12>,
+        13 => multiply::<S, 13>,
+        14 => multiply::<S, 14>,
+        rows => unreachable!("a tile of {rows} rows"),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(a, b, tile, ahead) }
 }
 
 /// The first `n` of 16 lanes.
@@ -68,8 +89,62 @@ fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1 << n) - 1 }
 }
 
-#[target_feature(enable = "avx512f")]
-unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+/// What a slot of A and one of B add to a sum.
+trait Step {
+    /// # Safety
+    /// The instructions of this file.
+    unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512;
+
+    /// A sum as floats, given what codes of its row and of its columns are worth.
+    ///
+    /// # Safety
+    /// The instructions of this file; a unit for the row, if codes have units.
+    unsafe fn value(sum: __m512, row: *const f32, cols: __m512) -> __m512;
+}
+
+/// One f32 a slot.
+struct Float;
+
+impl Step for Float {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, sum)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn value(sum: __m512, _: *const f32, _: __m512) -> __m512 {
+        sum
+    }
+}
+
+/// Two 16-bit codes a slot, summed in i32.
+struct Pairs;
+
+impl Step for Pairs {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512 {
+        let bits = |v| _mm512_castps_si512(v);
+        _mm512_castsi512_ps(_mm512_dpwssd_epi32(bits(sum), bits(a), bits(b)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn value(sum: __m512, row: *const f32, cols: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        let row = unsafe { _mm512_set1_ps(*row) };
+        _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(sum)), row), cols)
+    }
+}
+
+/// Sums a tile over the panels' depth.
+///
+/// # Safety
+/// As [`GemmKernel::multiply`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn multiply<S: Step, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     let depth = b.len() / NR;
     let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());
@@ -91,8 +166,8 @@ unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut
                 _mm_prefetch::<_MM_HINT_T0>(pa.wrapping_add(AHEAD).cast());
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_set1_ps(*pa.add(i));
-                    sums[0] = _mm512_fmadd_ps(x, row[0], sums[0]);
-                    sums[1] = _mm512_fmadd_ps(x, row[1], sums[1]);
+                    sums[0] = S::add(sums[0], x, row[0]);
+                    sums[1] = S::add(sums[1], x, row[1]);
                 }
                 pa = pa.add(MR);
                 pb = pb.add(NR);
@@ -100,12 +175,21 @@ unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut
         }
     }
     let masks = [first(tile.cols), first(tile.cols.saturating_sub(16))];
+    let (rows, cols) = tile.units;
+    debug_assert!(cols.is_empty() || rows.len() >= tile.rows && cols.len() == NR);
+    // SAFETY: units are of whole panels.
+    let cols = match cols {
+        [] => [_mm512_setzero_ps(); 2],
+        cols => unsafe { [_mm512_loadu_ps(cols.as_ptr()), _mm512_loadu_ps(cols.as_ptr().add(16))] },
+    };
+    let rows = rows.as_ptr();
     for (i, sums) in sums.iter().enumerate() {
         for (half, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
             let c = tile.c.wrapping_add(i * tile.stride + 16 * half);
             // SAFETY: the mask keeps to the tile's columns.
             unsafe {
                 let old = if tile.accumulate { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
+                let sum = S::value(sum, rows.wrapping_add(i), cols[half]);
                 _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, sum));
             }
         }
@@ -114,9 +198,6 @@ unsafe fn multiply<const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut
 
 /// Elements that can be loaded 16 at a time as f32.
 trait Load: Element {
-    /// Whether the factors are other than 1.
-    const SCALED: bool;
-
     /// Loads the lanes of `mask`, zeros elsewhere.
     ///
     /// # Safety
@@ -125,8 +206,6 @@ trait Load: Element {
 }
 
 impl Load for f32 {
-    const SCALED: bool = false;
-
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn load(from: *const f32, mask: __mmask16) -> __m512 {
@@ -136,8 +215,6 @@ impl Load for f32 {
 }
 
 impl Load for i8 {
-    const SCALED: bool = true;
-
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn load(from: *const i8, mask: __mmask16) -> __m512 {

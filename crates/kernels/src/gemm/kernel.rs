@@ -1,9 +1,21 @@
 //! What a register kernel is, and the list of them.
 
+use super::bfp;
 use super::pack::Panel;
 use crate::isa::Isa;
 
+/// What a product is summed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// single precision
+    F32,
+    /// block floating point: 16-bit codes with a factor for each lane of a block of K, summed exactly in i32
+    Bfp16,
+}
+
 /// Packs panels and multiplies two of them in registers. Names are `{arch}-{type}-{MR}x{NR}`.
+///
+/// Packed elements are slots of four bytes: one f32, or the codes of two neighbouring depths, the first in the low half.
 pub trait GemmKernel: Sync {
     /// The kernel's name.
     fn name(&self) -> &'static str;
@@ -14,13 +26,16 @@ pub trait GemmKernel: Sync {
     /// Rows and columns of C held in registers, (MR, NR): the widths of the panels of A and B.
     fn tile(&self) -> (usize, usize);
 
-    /// Packs one panel into `packed` (depth, width).
+    /// What its products are summed in.
+    fn arithmetic(&self) -> Arithmetic;
+
+    /// Packs one panel into `packed` (slots of its depth, width).
     ///
     /// # Safety
     /// The machine has `self.isa()`.
     unsafe fn pack(&self, panel: &Panel, packed: &mut [f32]);
 
-    /// C (+)= A·B for a panel `a` (depth, MR) and a panel `b` (depth, NR); fetches what is `ahead` on the way.
+    /// C (+)= A·B for a panel `a` (slots, MR) and a panel `b` (slots, NR); fetches what is `ahead` on the way.
     ///
     /// # Safety
     /// The machine has `self.isa()`; `a` and `b` are whole panels of equal depth; the tile is at most (MR, NR) and nobody
@@ -30,7 +45,7 @@ pub trait GemmKernel: Sync {
 
 /// The part of C that one register kernel writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Tile {
+pub struct Tile<'a> {
     /// Its first element.
     pub c: *mut f32,
     /// Elements from one row to the next.
@@ -41,6 +56,8 @@ pub struct Tile {
     pub cols: usize,
     /// Add to what is there (else overwrite).
     pub accumulate: bool,
+    /// What one step of a code of A and of B is worth, (MR) and (NR); empty in single precision.
+    pub units: (&'a [f32], &'a [f32]),
 }
 
 /// Memory that will be wanted soon: runs of bytes at equal distances, to be fetched line by line between other work.
@@ -106,14 +123,19 @@ const LINE: usize = 64;
 /// Every kernel compiled in, the plainest first; a machine can run those whose `isa()` it supports.
 pub static KERNELS: &[&dyn GemmKernel] = &[
     &super::scalar::Scalar,
+    &bfp::Bfp(super::scalar::Scalar),
     #[cfg(target_arch = "x86_64")]
     &super::avx2::Avx2,
     #[cfg(target_arch = "x86_64")]
+    &bfp::Bfp(super::avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
     &super::avx512::Avx512,
+    #[cfg(target_arch = "x86_64")]
+    &bfp::Bfp(super::avx512::Avx512),
 ];
 
 /// The best kernel of this machine.
-pub fn select() -> &'static dyn GemmKernel {
-    let mut supported = KERNELS.iter().rev().filter(|kernel| kernel.isa().is_supported());
-    *supported.next().expect("the scalar kernel runs everywhere")
+pub fn select(arithmetic: Arithmetic) -> &'static dyn GemmKernel {
+    let fits = |kernel: &&&dyn GemmKernel| kernel.arithmetic() == arithmetic && kernel.isa().is_supported();
+    KERNELS.iter().copied().rev().find(|kernel| fits(&kernel)).expect("the scalar kernels run everywhere")
 }

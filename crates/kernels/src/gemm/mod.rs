@@ -1,4 +1,4 @@
-//! Single-precision matrix product C (+)= A·B on packed operands, after BLIS (Van Zee and van de Geijn, 2015).
+//! Matrix product C (+)= A·B of floats on packed operands, in single precision or block floating point, after BLIS (Van Zee and van de Geijn, 2015).
 //!
 //! B is packed once, by all threads. Then each task owns a block of C: for one block of K after the other it packs its
 //! rows of A (they stay in L2), and for one panel of B after the other (it stays in L1) it runs over its panels of A.
@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bfp;
 mod kernel;
 mod pack;
 mod scalar;
@@ -16,13 +17,14 @@ mod view;
 
 use std::ops::Range;
 
-pub use kernel::{Ahead, GemmKernel, KERNELS, Tile, select};
+pub use kernel::{Ahead, Arithmetic, GemmKernel, KERNELS, Tile, select};
 pub use pack::Panel;
 pub use view::{Data, Scale, View};
 
 use crate::pool::{Pool, SharedMut};
+use bfp::Levels;
 
-/// Deepest block of K: a panel of B of this depth is 48 KB at most, in L1 or close by.
+/// Deepest block of K in single precision: a panel of B of this depth is 48 KB at most, in L1 or close by.
 const DEPTH_MAX: usize = 384;
 /// Most panels of A in a task: 170 KB at most, in L2. Half as many where there are few tasks.
 const PANELS_MAX: usize = 8;
@@ -37,24 +39,32 @@ const B_PANELS: usize = 4;
 /// Depths packed at a time where lanes are contiguous.
 const STRIP: usize = 32;
 
+/// Most lanes that are measured together: a block of A, or a task of packing B.
+const LANES_MAX: usize = 128;
+
 /// Packing buffers, which only grow, and the kernel they are packed for.
 pub struct Workspace {
     kernel: &'static dyn GemmKernel,
     b: Buffer,
     /// One block for each worker.
     a: Buffer,
+    /// What codes of B are worth: one for each lane and block of K.
+    b_units: Buffer,
+    /// The same of A, one block for each worker.
+    a_units: Buffer,
 }
 
 impl Default for Workspace {
+    /// For single precision.
     fn default() -> Workspace {
-        Workspace::new()
+        Workspace::new(Arithmetic::F32)
     }
 }
 
 impl Workspace {
     /// An empty workspace for the best kernel of this machine.
-    pub fn new() -> Workspace {
-        Workspace::with_kernel(select())
+    pub fn new(arithmetic: Arithmetic) -> Workspace {
+        Workspace::with_kernel(select(arithmetic))
     }
 
     /// An empty workspace for a kernel of [`KERNELS`].
@@ -63,14 +73,26 @@ impl Workspace {
     /// If this machine lacks the kernel's instructions.
     pub fn with_kernel(kernel: &'static dyn GemmKernel) -> Workspace {
         assert!(kernel.isa().is_supported(), "this machine cannot run {}", kernel.name());
-        Workspace { kernel, b: Buffer::default(), a: Buffer::default() }
+        let [a, b, a_units, b_units] = Default::default();
+        Workspace { kernel, b, a, b_units, a_units }
     }
 
     /// Makes room for products (M, K)·(K, N) on `threads` threads, so that they do not allocate.
     pub fn reserve(&mut self, threads: usize, m: usize, n: usize, k: usize) {
-        let plan = Plan::new(self.kernel, m, n, k);
+        // Blocks of codes are at least as deep as those of two floats, and take the less room the deeper they are.
+        let depth = match self.kernel.arithmetic() {
+            Arithmetic::F32 => DEPTH_MAX,
+            Arithmetic::Bfp16 => Levels::of(false, false).depth,
+        };
+        self.grow(threads, &Plan::new(self.kernel, (m, n, k), depth));
+        self.grow(threads, &Plan::new(self.kernel, (m, n, k), DEPTH_MAX));
+    }
+
+    fn grow(&mut self, threads: usize, plan: &Plan) {
         self.b.grow(plan.packed_b());
         self.a.grow(plan.packed_a() * threads);
+        self.b_units.grow(plan.units(plan.lanes_of_b() * plan.blocks()));
+        self.a_units.grow(plan.units(plan.rows * threads));
     }
 }
 
@@ -113,15 +135,19 @@ fn multiply(pool: Option<&Pool>, ws: &mut Workspace, a: View, b: View, out: Out)
         return;
     }
     let workers = pool.map_or(1, Pool::threads);
-    ws.reserve(workers, m, n, k);
+    let (a, b, depth) = Operand::pair(ws.kernel.arithmetic(), a, b.t());
+    let plan = Plan::new(ws.kernel, (m, n, k), depth);
+    ws.grow(workers, &plan);
     let call = Call {
-        plan: Plan::new(ws.kernel, m, n, k),
+        plan,
         kernel: ws.kernel,
         a,
-        b: b.t(),
+        b,
         workers,
         packed_a: SharedMut(ws.a.as_mut_ptr()),
         packed_b: SharedMut(ws.b.as_mut_ptr()),
+        units_a: SharedMut(ws.a_units.as_mut_ptr()),
+        units_b: SharedMut(ws.b_units.as_mut_ptr()),
         c: SharedMut(out.c.as_mut_ptr()),
         ldc: out.ldc,
         accumulate: out.accumulate,
@@ -134,8 +160,52 @@ fn multiply(pool: Option<&Pool>, ws: &mut Workspace, a: View, b: View, out: Out)
     run(call.plan.c_tasks(), &|task, worker| call.block(task, worker));
 }
 
+/// One operand, lanes × depth, and how it is packed.
+struct Operand<'a> {
+    view: View<'a>,
+    /// Factors along K that the other operand handed over.
+    along: Option<&'a [f32]>,
+    /// Codes that stay as they are.
+    exact: bool,
+    /// The largest code of what is rounded.
+    largest: f32,
+}
+
+impl<'a> Operand<'a> {
+    /// A and Bᵀ, and how deep a block of K may be. In block floating point int8 operands stay as they are: their factors
+    /// along K go to the other operand.
+    fn pair(arithmetic: Arithmetic, a: View<'a>, b: View<'a>) -> (Self, Self, usize) {
+        let plain = |view| Operand { view, along: None, exact: false, largest: 0.0 };
+        let (mut a, mut b) = (plain(a), plain(b));
+        if arithmetic == Arithmetic::F32 {
+            return (a, b, DEPTH_MAX);
+        }
+        b.view.hand_over(&mut a.along);
+        if a.along.is_none() {
+            a.view.hand_over(&mut b.along);
+        }
+        for operand in [&mut a, &mut b] {
+            operand.exact = operand.along.is_none() && operand.view.is_codes();
+        }
+        let levels = Levels::of(a.exact, b.exact);
+        (a.largest, b.largest) = (levels.a, levels.b);
+        (a, b, levels.depth)
+    }
+
+    fn panel<'b>(
+        &'b self,
+        lanes: Range<usize>,
+        depth: Range<usize>,
+        width: usize,
+        steps: &'b [f32],
+    ) -> Panel<'b> {
+        Panel { view: self.view, lanes, depth, width, steps, along: self.along, exact: self.exact }
+    }
+}
+
 /// How a product is cut up; depends on its shape and the kernel only.
 struct Plan {
+    arithmetic: Arithmetic,
     m: usize,
     n: usize,
     k: usize,
@@ -150,24 +220,42 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(kernel: &dyn GemmKernel, m: usize, n: usize, k: usize) -> Plan {
+    fn new(kernel: &dyn GemmKernel, (m, n, k): (usize, usize, usize), depth_max: usize) -> Plan {
         let (mr, nr) = kernel.tile();
-        let depth = even(k, k.div_ceil(DEPTH_MAX), 16);
+        let depth = even(k, k.div_ceil(depth_max), 16);
         let work = m.saturating_mul(n).saturating_mul(k);
         let tasks = TASKS_MAX.min(work / TASK_WORK).max(1);
         let across = n.div_ceil(COLS_MAX);
         let panels = m.div_ceil(mr);
         let down = tasks.div_ceil(across).clamp(1, panels.div_ceil(PANELS_MAX / 2));
         let down = down.max(panels.div_ceil(PANELS_MAX));
-        Plan { m, n, k, mr, nr, depth, rows: even(m, down, mr), cols: even(n, across, nr) }
+        let arithmetic = kernel.arithmetic();
+        Plan { arithmetic, m, n, k, mr, nr, depth, rows: even(m, down, mr), cols: even(n, across, nr) }
+    }
+
+    /// Slots of a lane that is `depth` deep.
+    fn slots(&self, depth: usize) -> usize {
+        match self.arithmetic {
+            Arithmetic::F32 => depth,
+            Arithmetic::Bfp16 => depth.div_ceil(2),
+        }
     }
 
     fn packed_a(&self) -> usize {
-        self.rows * self.depth
+        self.rows * self.slots(self.depth)
     }
 
     fn packed_b(&self) -> usize {
-        self.n.next_multiple_of(self.nr) * self.k
+        self.lanes_of_b() * self.slots(self.k)
+    }
+
+    fn lanes_of_b(&self) -> usize {
+        self.n.next_multiple_of(self.nr)
+    }
+
+    /// Blocks of K.
+    fn blocks(&self) -> usize {
+        self.k.div_ceil(self.depth)
     }
 
     /// Tasks of packing B: a few panels each, all depths.
@@ -185,7 +273,20 @@ impl Plan {
 
     /// Where panel `panel` of B lies: all panels of one block of K, then those of the next.
     fn panel_of_b(&self, panel: usize, depth: &Range<usize>) -> usize {
-        self.n.next_multiple_of(self.nr) * depth.start + panel * self.nr * depth.len()
+        self.lanes_of_b() * self.slots(depth.start) + panel * self.nr * self.slots(depth.len())
+    }
+
+    /// Units of so many lanes: none in single precision.
+    fn units(&self, lanes: usize) -> usize {
+        match self.arithmetic {
+            Arithmetic::F32 => 0,
+            Arithmetic::Bfp16 => lanes,
+        }
+    }
+
+    /// Where the units of panel `panel` of B lie.
+    fn units_of_b(&self, panel: usize, depth: &Range<usize>) -> usize {
+        self.units(self.lanes_of_b() * (depth.start / self.depth) + panel * self.nr)
     }
 }
 
@@ -198,12 +299,14 @@ fn even(len: usize, parts: usize, unit: usize) -> usize {
 struct Call<'a> {
     plan: Plan,
     kernel: &'static dyn GemmKernel,
-    a: View<'a>,
+    a: Operand<'a>,
     /// Bᵀ, (N, K).
-    b: View<'a>,
+    b: Operand<'a>,
     workers: usize,
     packed_a: SharedMut<f32>,
     packed_b: SharedMut<f32>,
+    units_a: SharedMut<f32>,
+    units_b: SharedMut<f32>,
     c: SharedMut<f32>,
     ldc: usize,
     accumulate: bool,
@@ -213,28 +316,55 @@ impl Call<'_> {
     fn pack_b(&self, task: usize) {
         let plan = &self.plan;
         let lanes = task * B_PANELS * plan.nr..plan.n.min((task + 1) * B_PANELS * plan.nr);
+        let padded = lanes.len().next_multiple_of(plan.nr);
         for depth in plan.depths() {
             let at = plan.panel_of_b(task * B_PANELS, &depth);
-            let len = lanes.len().next_multiple_of(plan.nr) * depth.len();
+            let len = padded * plan.slots(depth.len());
             // SAFETY: the panels of the tasks are disjoint parts of the reserved buffer.
             let packed = unsafe { std::slice::from_raw_parts_mut(self.packed_b.get().add(at), len) };
-            self.pack(self.b, lanes.clone(), depth, plan.nr, packed);
+            let at = plan.units_of_b(task * B_PANELS, &depth);
+            // SAFETY: as above.
+            let units =
+                unsafe { std::slice::from_raw_parts_mut(self.units_b.get().add(at), plan.units(padded)) };
+            self.pack(&self.b, lanes.clone(), depth, plan.nr, packed, units);
         }
     }
 
-    /// Packs the panels of a block one after the other. Where lanes are contiguous it advances through all panels in short
+    /// Packs the panels of a block one after the other. Where lanes adjoin it advances through all panels in short
     /// strips of depth: a whole panel would touch a page for each depth.
-    fn pack(&self, view: View, lanes: Range<usize>, depth: Range<usize>, width: usize, packed: &mut [f32]) {
-        let strip = if view.row_stride == 1 { STRIP } else { depth.len() };
+    fn pack(
+        &self,
+        operand: &Operand,
+        lanes: Range<usize>,
+        depth: Range<usize>,
+        width: usize,
+        packed: &mut [f32],
+        units: &mut [f32],
+    ) {
+        let plan = &self.plan;
+        let mut steps = [0.0; LANES_MAX];
+        let steps = &mut steps[..units.len()];
+        if let Some((units, beyond)) = units.split_at_mut_checked(lanes.len()) {
+            let panel = operand.panel(lanes.clone(), depth.clone(), lanes.len(), &[]);
+            bfp::measure(&panel, operand.largest, units, &mut steps[..lanes.len()]);
+            beyond.fill(0.0);
+        }
+        let strip = match plan.arithmetic {
+            Arithmetic::Bfp16 => bfp::STRIP,
+            Arithmetic::F32 if operand.view.row_stride == 1 => STRIP,
+            Arithmetic::F32 => depth.len(),
+        };
         for start in depth.clone().step_by(strip) {
             let depths = start..depth.end.min(start + strip);
-            let panels = packed.chunks_exact_mut(width * depth.len());
+            let at = plan.slots(start - depth.start) * width;
+            let len = plan.slots(depths.len()) * width;
+            let panels = packed.chunks_exact_mut(width * plan.slots(depth.len()));
             for (first, packed) in lanes.clone().step_by(width).zip(panels) {
-                let lanes = first..lanes.end.min(first + width);
-                let panel = Panel { view, lanes, depth: depths.clone(), width };
-                let at = (start - depth.start) * width;
+                let own = first..lanes.end.min(first + width);
+                let steps = steps.get(first - lanes.start..own.end - lanes.start).unwrap_or_default();
+                let panel = operand.panel(own, depths.clone(), width, steps);
                 // SAFETY: the workspace asserted the instructions.
-                unsafe { self.kernel.pack(&panel, &mut packed[at..at + panel.packed_len()]) }
+                unsafe { self.kernel.pack(&panel, &mut packed[at..at + len]) }
             }
         }
     }
@@ -250,12 +380,17 @@ impl Call<'_> {
         let packed = unsafe {
             std::slice::from_raw_parts_mut(self.packed_a.get().add(worker * plan.packed_a()), plan.packed_a())
         };
+        let at = worker * plan.units(plan.rows);
+        // SAFETY: as above.
+        let units =
+            unsafe { std::slice::from_raw_parts_mut(self.units_a.get().add(at), plan.units(plan.rows)) };
         for depth in plan.depths() {
-            self.pack(self.a, rows.clone(), depth.clone(), plan.mr, packed);
+            let len = rows.len().next_multiple_of(plan.mr).min(units.len());
+            self.pack(&self.a, rows.clone(), depth.clone(), plan.mr, packed, &mut units[..len]);
             let calls = panels.len() * rows.len().div_ceil(plan.mr);
             let mut ahead = self.ahead(task, &rows, &depth).spread(calls * 2 * plan.mr);
             for panel in panels.clone() {
-                self.column(&rows, panel, &depth, packed, &mut ahead);
+                self.column(&rows, panel, &depth, (packed, units), &mut ahead);
             }
         }
     }
@@ -264,14 +399,14 @@ impl Call<'_> {
     fn ahead(&self, task: usize, rows: &Range<usize>, depth: &Range<usize>) -> Ahead {
         let plan = &self.plan;
         if depth.end < plan.k {
-            return self.a.ahead(rows.clone(), depth.end..plan.k.min(depth.end + plan.depth));
+            return self.a.view.ahead(rows.clone(), depth.end..plan.k.min(depth.end + plan.depth));
         }
         let across = plan.n.div_ceil(plan.cols);
         let down = (task + self.workers) / across * plan.rows;
         if down == rows.start || down >= plan.m {
             return Ahead::NONE;
         }
-        self.a.ahead(down..plan.m.min(down + plan.rows), 0..plan.depth.min(plan.k))
+        self.a.view.ahead(down..plan.m.min(down + plan.rows), 0..plan.depth.min(plan.k))
     }
 
     /// The tiles of a block below one panel of B.
@@ -280,21 +415,26 @@ impl Call<'_> {
         rows: &Range<usize>,
         panel: usize,
         depth: &Range<usize>,
-        packed: &[f32],
+        (packed, units): (&[f32], &[f32]),
         ahead: &mut Ahead,
     ) {
         let plan = &self.plan;
-        let first = panel * plan.nr;
+        let (first, slots) = (panel * plan.nr, plan.slots(depth.len()));
         let at = plan.panel_of_b(panel, depth);
         // SAFETY: packed before, in another `run`; nobody writes it now.
-        let b = unsafe { std::slice::from_raw_parts(self.packed_b.get().add(at), plan.nr * depth.len()) };
-        for (row, a) in rows.clone().step_by(plan.mr).zip(packed.chunks_exact(plan.mr * depth.len())) {
+        let b = unsafe { std::slice::from_raw_parts(self.packed_b.get().add(at), plan.nr * slots) };
+        let at = plan.units_of_b(panel, depth);
+        // SAFETY: as above.
+        let b_units = unsafe { std::slice::from_raw_parts(self.units_b.get().add(at), plan.units(plan.nr)) };
+        for (row, a) in rows.clone().step_by(plan.mr).zip(packed.chunks_exact(plan.mr * slots)) {
+            let a_units = units.get(row - rows.start..).unwrap_or_default();
             let tile = Tile {
                 c: self.c.get().wrapping_add(row * self.ldc + first),
                 stride: self.ldc,
                 rows: plan.mr.min(rows.end - row),
                 cols: plan.nr.min(plan.n - first),
                 accumulate: self.accumulate || depth.start > 0,
+                units: (a_units, b_units),
             };
             // SAFETY: the tile lies within C, in the block of this task alone; the panels have equal depth.
             unsafe { self.kernel.multiply(a, b, tile, ahead) }

@@ -8,7 +8,8 @@
 //! depth 1: lane 0, …
 //! ```
 //!
-//! with zeros where the matrix has no more lanes. Codes become f32 here.
+//! with zeros where the matrix has no more lanes. Codes become f32 here; in block floating point floats become codes
+//! ([`super::bfp`]).
 
 use std::ops::Range;
 
@@ -25,14 +26,25 @@ pub struct Panel<'a> {
     pub depth: Range<usize>,
     /// Lanes of a full panel.
     pub width: usize,
+    /// Block floating point: the factor of each lane of the panel from values to codes.
+    pub steps: &'a [f32],
+    /// Block floating point: factors that the other operand handed over, one for each depth of the view.
+    pub along: Option<&'a [f32]>,
+    /// Block floating point: the elements are codes already, and stay as they are.
+    pub exact: bool,
 }
 
 /// An element type that packing turns into f32.
 pub(super) trait Element: Copy + Default {
+    /// Whether it has factors. What has none is moved without arithmetic: a slot of codes may have the bits of a NaN.
+    const SCALED: bool;
+
     fn value(self) -> f32;
 }
 
 impl Element for f32 {
+    const SCALED: bool = false;
+
     #[inline(always)]
     fn value(self) -> f32 {
         self
@@ -40,6 +52,8 @@ impl Element for f32 {
 }
 
 impl Element for i8 {
+    const SCALED: bool = true;
+
     #[inline(always)]
     fn value(self) -> f32 {
         f32::from(self)
@@ -57,6 +71,8 @@ pub(super) struct Factors<'a> {
 }
 
 impl Factors<'_> {
+    pub const NONE: Self = Self { all: 1.0, lanes: None, depth: None };
+
     #[inline(always)]
     pub fn lane(&self, lane: usize) -> f32 {
         self.lanes.map_or(self.all, |s| s[lane])
@@ -85,8 +101,8 @@ impl<T: Element> Source<'_, T> {
     /// The element at (lane, depth), scaled.
     #[inline(always)]
     pub fn value(&self, lane: usize, depth: usize) -> f32 {
-        let code = self.data[lane * self.lane_stride + depth * self.depth_stride];
-        code.value() * self.factors.lane(lane) * self.factors.depth(depth)
+        let value = self.data[lane * self.lane_stride + depth * self.depth_stride].value();
+        if T::SCALED { value * self.factors.lane(lane) * self.factors.depth(depth) } else { value }
     }
 }
 
@@ -97,27 +113,32 @@ pub(super) enum Typed<'a> {
 }
 
 impl<'a> Panel<'a> {
-    /// Elements a packed panel takes.
-    pub fn packed_len(&self) -> usize {
-        self.depth.len() * self.width
+    /// All of a matrix, lanes × depth, in one panel of single precision.
+    pub(super) fn plain(view: View<'a>, width: usize) -> Self {
+        let (lanes, depth) = (0..view.rows, 0..view.cols);
+        Self { view, lanes, depth, width, steps: &[], along: None, exact: false }
     }
 
-    /// The panel by element type; checks the bounds of everything a packer will read and write.
-    pub(super) fn resolve(&self, packed: &[f32]) -> Typed<'a> {
+    /// The factor of a depth, counted from the panel's first.
+    pub(super) fn along(&self, depth: usize) -> f32 {
+        self.along.map_or(1.0, |along| along[self.depth.start + depth])
+    }
+
+    /// The panel by element type; checks the bounds of everything a packer will read.
+    pub(super) fn resolve(&self) -> Typed<'a> {
         assert!(self.lanes.end <= self.view.rows && self.depth.end <= self.view.cols);
-        assert!(self.lanes.len() <= self.width && packed.len() == self.packed_len());
+        assert!(self.lanes.len() <= self.width);
         match self.view.data {
-            Data::F32(data) => Typed::F32(self.source(data, Factors { all: 1.0, lanes: None, depth: None })),
+            Data::F32(data) => Typed::F32(self.source(data, Factors::NONE)),
             Data::I8 { codes, scale } => Typed::I8(self.source(codes, self.factors(scale))),
         }
     }
 
     fn factors(&self, scale: Scale<'a>) -> Factors<'a> {
-        let none = Factors { all: 1.0, lanes: None, depth: None };
         match scale {
-            Scale::One(all) => Factors { all, ..none },
-            Scale::PerRow(s) => Factors { lanes: Some(&s[self.lanes.clone()]), ..none },
-            Scale::PerCol(s) => Factors { depth: Some(&s[self.depth.clone()]), ..none },
+            Scale::One(all) => Factors { all, ..Factors::NONE },
+            Scale::PerRow(s) => Factors { lanes: Some(&s[self.lanes.clone()]), ..Factors::NONE },
+            Scale::PerCol(s) => Factors { depth: Some(&s[self.depth.clone()]), ..Factors::NONE },
         }
     }
 

@@ -92,6 +92,19 @@ impl<'a> View<'a> {
         assert!(scales, "too few scales for {}", self.shape());
     }
 
+    /// Takes the factors along its columns, if it has any, away, for the other operand to carry.
+    pub(super) fn hand_over(&mut self, along: &mut Option<&'a [f32]>) {
+        if let Data::I8 { codes, scale: Scale::PerCol(factors) } = self.data {
+            self.data = Data::I8 { codes, scale: Scale::One(1.0) };
+            *along = Some(factors);
+        }
+    }
+
+    /// Whether the elements are int8 codes with at most a factor for each row.
+    pub(super) fn is_codes(&self) -> bool {
+        matches!(self.data, Data::I8 { scale: Scale::One(_) | Scale::PerRow(_), .. })
+    }
+
     /// The memory of a block, for fetching it in advance.
     pub(super) fn ahead(&self, rows: Range<usize>, cols: Range<usize>) -> Ahead {
         let first = rows.start * self.row_stride + cols.start * self.col_stride;

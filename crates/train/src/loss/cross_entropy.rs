@@ -76,8 +76,8 @@ pub fn forward_backward(
         if let Some(Gradients { dx, dweight, .. }) = &mut gradients {
             let dlogits = View::f32(logits, rows, vocabulary);
             let dx = &mut dx[from * hidden..][..rows * hidden];
-            gemm(&machine.pool, &mut machine.gemm, dlogits, weight, dx, hidden, false);
-            gemm(&machine.pool, &mut machine.gemm, dlogits.t(), x, dweight, hidden, true);
+            gemm(&machine.pool, &mut machine.backward, dlogits, weight, dx, hidden, false);
+            gemm(&machine.pool, &mut machine.backward, dlogits.t(), x, dweight, hidden, true);
         }
     }
     head.losses[..targets.len()].iter().map(|loss| f64::from(*loss)).sum()

@@ -62,12 +62,12 @@ pub fn backward(
 ) {
     let rows = dy.len() / weight.rows;
     let dy = View::f32(dy, rows, weight.rows);
-    gemm(&machine.pool, &mut machine.gemm, dy, weight.view(precision), dx, weight.cols, accumulate);
+    gemm(&machine.pool, &mut machine.backward, dy, weight.view(precision), dx, weight.cols, accumulate);
     let units = &mut machine.units[..rows];
     units.iter_mut().zip(&*input.scale).for_each(|(unit, scale)| *unit = scale.recip());
     let x = match precision {
         Precision::Integer => View::i8(input.codes, Scale::PerRow(units), rows, weight.cols),
         Precision::Blend(_) | Precision::Full => View::f32(input.floats, rows, weight.cols),
     };
-    gemm(&machine.pool, &mut machine.gemm, dy.t(), x, dw, weight.cols, true);
+    gemm(&machine.pool, &mut machine.backward, dy.t(), x, dw, weight.cols, true);
 }

@@ -20,8 +20,10 @@ pub const ROWS: usize = 16;
 pub struct Machine {
     /// threads
     pub pool: Pool,
-    /// packing buffers of the parallel matrix products
+    /// packing buffers of the forward's matrix products
     pub gemm: gemm::Workspace,
+    /// those of the backward's
+    pub backward: gemm::Workspace,
     /// the int8 × ternary kernel of this machine
     pub ternary: &'static dyn TernaryKernel,
     /// one row of the widest tensor for each worker
