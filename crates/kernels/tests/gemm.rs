@@ -1,6 +1,6 @@
 //! The matrix product: every kernel, view and shape against a plain triple loop in f64, and bits across thread counts.
 
-use kernels::gemm::{Arithmetic, Data, KERNELS, Scale, View, Workspace, gemm, gemm_serial};
+use kernels::gemm::{Arithmetic, Data, KERNELS, Scale, View, Workspace, gemm, gemm_again, gemm_serial};
 use kernels::pool::Pool;
 use proptest::prelude::*;
 
@@ -251,6 +251,33 @@ fn what_is_not_finite_stays_visible() {
             }
         }
     }
+}
+
+#[test]
+fn a_packed_operand_serves_again() {
+    let pool = Pool::new(2);
+    let b = Stored::new((400, 70), Kind::F32, true, (0, 0), 2);
+    for kernel in KERNELS.iter().filter(|kernel| kernel.isa().is_supported()) {
+        let mut ws = Workspace::with_kernel(*kernel);
+        for (rows, seed) in [(113, 1), (5, 7), (300, 9)] {
+            let a = Stored::new((rows, 400), Kind::F32, false, (0, 0), seed);
+            let [mut fresh, mut again] = [vec![0.0; rows * 70], vec![0.0; rows * 70]];
+            let multiply = if seed == 1 { gemm } else { gemm_again };
+            multiply(&pool, &mut ws, a.view(), b.view(), &mut again, 70, false);
+            let mut own = Workspace::with_kernel(*kernel);
+            gemm(&pool, &mut own, a.view(), b.view(), &mut fresh, 70, false);
+            assert!(fresh == again, "{}: {rows} rows", kernel.name());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "the last B was another")]
+fn another_packed_operand_is_refused() {
+    let data = [0.0; 6];
+    let (pool, mut ws) = (Pool::new(1), Workspace::default());
+    gemm(&pool, &mut ws, View::f32(&data, 2, 3), View::f32(&data, 3, 2), &mut [0.0; 4], 2, false);
+    gemm_again(&pool, &mut ws, View::f32(&data, 2, 3), View::f32(&data, 3, 1), &mut [0.0; 4], 2, false);
 }
 
 #[test]

@@ -138,12 +138,10 @@ pub struct Buffers {
     pub branch: Vec<f32>,
     /// (T): factors of the final norm
     pub final_factor: Vec<f32>,
-    /// (T, F): the gated product
-    pub product: Vec<f32>,
     /// (T, widest): gradient of a norm's output
     pub dnorm: Vec<f32>,
-    /// (T, max(F, N·D)): gradient of the gated product, or of attention's result
-    pub dwide: Vec<f32>,
+    /// (T, N·D): gradient of attention's result
+    pub dmixed: Vec<f32>,
     /// (T, N·D)
     pub dq: Vec<f32>,
     /// (T, K·D)
@@ -165,9 +163,8 @@ impl Buffers {
             stream: room(config.hidden),
             branch: room(config.hidden),
             final_factor: room(1),
-            product: room(config.ffn),
             dnorm: room(widest(config)),
-            dwide: room(config.ffn.max(query)),
+            dmixed: room(query),
             dq: room(query),
             dk: room(kv),
             dv: room(kv),
@@ -180,7 +177,7 @@ impl Buffers {
 /// f32 elements of all shared buffers.
 pub fn buffer_floats(config: &Config, rows: usize) -> usize {
     let (query, kv) = (config.query_width(), config.kv_width());
-    let widths = 2 * config.hidden + 2 + config.ffn + widest(config) + config.ffn.max(query) + query + 2 * kv;
+    let widths = 2 * config.hidden + 2 + widest(config) + 2 * query + 2 * kv;
     rows * widths + chunk_rows(rows, config.vocabulary) * config.vocabulary
 }
 

@@ -3,6 +3,7 @@
 use crate::arena::{Extent, buffer_floats, codes_per_block, floats_per_block};
 use crate::config::{ConfigError, RunConfig};
 use crate::loss::cross_entropy::chunk_rows;
+use crate::step::slice_of;
 use kernels::ternary::packed_len;
 use model::{Config, Layout, LinearKind, Projection};
 use serde::Serialize;
@@ -135,7 +136,10 @@ impl Memory {
             LinearKind::Ternary => parameters.projections,
             LinearKind::Dense => 0,
         };
-        let extent = Extent { rows: train.batch * train.sequence, blend: config.lambda.blends() };
+        let extent = Extent {
+            rows: slice_of(train.batch, train.sequence) * train.sequence,
+            blend: config.lambda.blends(),
+        };
         let logits = F32 * (chunk_rows(extent.rows, model.vocabulary) * model.vocabulary) as u64;
         Self {
             latent_weights: F32 * parameters.total,

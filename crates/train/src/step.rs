@@ -10,10 +10,11 @@
 use crate::arena::{Activations, Buffers, Extent, Saved, widest};
 use crate::loss::cross_entropy::{self, Gradients, Head, Options};
 use crate::ops::attention::{self, Qkv, Shape};
+use crate::ops::gate::{self, Gated};
 use crate::ops::linear::{self, Weight};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
-use crate::ops::{Machine, Precision, add, embedding, gate};
+use crate::ops::{Machine, Precision, add, embedding};
 use crate::shadow::Shadow;
 use kernels::gemm::{self, Arithmetic, View};
 use kernels::pool::{PerWorker, Pool};
@@ -43,10 +44,20 @@ impl<'a> MicroBatch<'a> {
     }
 }
 
-/// What a network is made for: the shape of its micro-batches and how low λ may go.
+/// Tokens that go through the network at once, if a sequence is no longer: their activations stay in the caches, and the
+/// memory of a step does not grow with its batch. Results depend on it in their last bits.
+const SLICE_TOKENS: usize = 1024;
+
+/// Sequences that go through the network at once: the most that divide `batch` and hold at most 1024 tokens.
+pub fn slice_of(batch: usize, sequence: usize) -> usize {
+    let fits = |slice: &usize| batch.is_multiple_of(*slice) && slice * sequence <= SLICE_TOKENS;
+    (1..=batch).rev().find(fits).unwrap_or(1)
+}
+
+/// What a network is made for: how much goes through it at once, and how low λ may go.
 #[derive(Clone, Copy, Debug)]
 pub struct Dimensions {
-    /// sequences of a micro-batch
+    /// sequences of a slice; micro-batches are whole slices
     pub batch: usize,
     /// S: tokens of a sequence
     pub sequence: usize,
@@ -68,6 +79,10 @@ pub struct Network {
     pub machine: Machine,
     options: Options,
     sequence: usize,
+    /// tokens of a slice
+    rows: usize,
+    /// the packed head is that of these weights
+    head_is_packed: bool,
     precision: Precision,
     rope: Rope,
     activations: Activations,
@@ -89,13 +104,15 @@ impl Network {
         };
         let pool = Pool::new(threads);
         let machine = Machine {
-            row: PerWorker::new(pool.threads(), || vec![0.0; widest(config)]),
+            row: PerWorker::new(pool.threads(), || vec![0.0; 2 * widest(config)]),
             attention: PerWorker::new(pool.threads(), || {
                 attention::Scratch::new(dimensions.sequence, config.head_size)
             }),
             pool,
             gemm: gemm::Workspace::default(),
             backward: gemm::Workspace::new(dimensions.backward),
+            logits: gemm::Workspace::new(dimensions.backward),
+            dlogits: gemm::Workspace::new(dimensions.backward),
             ternary: kernels::ternary::select(),
             units: vec![0.0; rows],
             partials: vec![0.0; rows.div_ceil(norm::BACKWARD_ROWS) * widest(config)],
@@ -106,6 +123,8 @@ impl Network {
             machine,
             options,
             sequence: dimensions.sequence,
+            rows,
+            head_is_packed: false,
             precision: Precision::Integer,
             rope: Rope::new(config, dimensions.sequence),
             activations: Activations::new(config, Extent { rows, blend: dimensions.blend }),
@@ -117,6 +136,7 @@ impl Network {
     /// Quantises all projections anew; to be called when the weights or λ have changed.
     pub fn renew(&mut self, lambda: f32) {
         let Weights { config, layout, data } = &self.weights;
+        self.head_is_packed = false;
         self.precision = Precision::of(config.linear, lambda);
         if config.linear == LinearKind::Dense {
             return;
@@ -132,31 +152,47 @@ impl Network {
 
     /// Sum of the losses of the scored targets.
     pub fn evaluate(&mut self, batch: MicroBatch) -> f64 {
-        self.forward(batch);
-        self.head(batch, None)
+        let mut loss = 0.0;
+        for slice in batch.split(self.rows) {
+            self.forward(slice);
+            loss += self.head(slice, None);
+        }
+        loss
     }
 
     /// Sum of the losses of the scored targets; the gradients of that sum times `factor` are added up.
     pub fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
-        self.forward(batch);
-        let loss = self.head(batch, Some(factor));
-        self.backward(batch);
+        let mut loss = 0.0;
+        for slice in batch.split(self.rows) {
+            self.forward(slice);
+            loss += self.head(slice, Some(factor));
+            self.backward(slice);
+        }
         loss
     }
 
     /// Calls `visit(row, logits (V))` for every row of the batch, in order.
     pub fn predict(&mut self, batch: MicroBatch, mut visit: impl FnMut(usize, &mut [f32])) {
-        self.forward(batch);
-        self.final_norm();
+        for (index, slice) in batch.split(self.rows).enumerate() {
+            self.forward(slice);
+            self.final_norm();
+            let first = index * slice.tokens.len();
+            self.logits(|row, logits| visit(first + row, logits));
+        }
+    }
+
+    /// The logits of the slice whose head input is in `buffers.branch`.
+    fn logits(&mut self, mut visit: impl FnMut(usize, &mut [f32])) {
         let Weights { config, layout, data } = &self.weights;
         let (vocabulary, hidden) = (config.vocabulary, config.hidden);
         let head = View::f32(layout.head.of(data), vocabulary, hidden);
-        let chunk = cross_entropy::chunk_rows(batch.tokens.len(), vocabulary);
+        let chunk = cross_entropy::chunk_rows(self.rows, vocabulary);
+        let Machine { pool, gemm: workspace, .. } = &mut self.machine;
         for (index, x) in self.buffers.branch.chunks(chunk * hidden).enumerate() {
             let rows = x.len() / hidden;
             let logits = &mut self.buffers.logits[..rows * vocabulary];
-            let Machine { pool, gemm: workspace, .. } = &mut self.machine;
-            gemm::gemm(pool, workspace, View::f32(x, rows, hidden), head.t(), logits, vocabulary, false);
+            let multiply = if index == 0 { gemm::gemm } else { gemm::gemm_again };
+            multiply(pool, workspace, View::f32(x, rows, hidden), head.t(), logits, vocabulary, false);
             for (row, logits) in logits.chunks_exact_mut(vocabulary).enumerate() {
                 visit(index * chunk + row, logits);
             }
@@ -194,7 +230,8 @@ impl Network {
         let Buffers { stream, branch, final_factor, dnorm, logits, losses, .. } = &mut self.buffers;
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let dx = &mut dnorm[..branch.len()];
-        let mut head = Head { weight: layout.head.of(data), vocabulary, hidden, logits, losses };
+        let packed = &mut self.head_is_packed;
+        let mut head = Head { weight: layout.head.of(data), packed, vocabulary, hidden, logits, losses };
         let gradients = factor.map(|factor| {
             let dweight = layout.head.of_mut(&mut self.gradients);
             Gradients { dx: &mut *dx, dweight, factor }
@@ -208,10 +245,9 @@ impl Network {
             gradients,
         );
         if factor.is_some() {
-            branch.fill(0.0);
             let dgain = layout.final_norm.of_mut(&mut self.gradients);
-            norm::backward(&mut self.machine, norm, dx, (stream, final_factor), branch, Some(dgain));
-            stream.copy_from_slice(branch);
+            norm::backward(&mut self.machine, norm, dx, (stream, final_factor), (branch, false), Some(dgain));
+            std::mem::swap(stream, branch);
         }
         loss
     }
@@ -257,6 +293,10 @@ impl<'a> Block<'a> {
         Weight { latent: slot.of(&self.weights.data), shadow, rows: slot.rows, cols: slot.cols }
     }
 
+    fn gated(&self) -> Gated<'a> {
+        Gated { activation: self.weights.config.activation, norm: self.rms_norm(Norm::FfnSub) }
+    }
+
     fn rms_norm(&self, norm: Norm) -> RmsNorm<'a> {
         let Weights { config, layout, data } = self.weights;
         let gain = layout.blocks[self.layer].gain(norm).map(|slot| slot.of(data));
@@ -265,7 +305,7 @@ impl<'a> Block<'a> {
 
     fn forward(&self, machine: &mut Machine, saved: &mut Saved, buffers: &mut Buffers) {
         let config = &self.weights.config;
-        let Buffers { stream, branch, product, .. } = buffers;
+        let Buffers { stream, branch, .. } = buffers;
         let (query, kv) = (config.query_width(), config.kv_width());
 
         saved.input.copy_from_slice(stream);
@@ -295,16 +335,8 @@ impl<'a> Block<'a> {
         let [_, _, input, _] = &saved.inputs;
         linear::forward(machine, self.precision, self.weight(Projection::Gate), input, saved.gate);
         linear::forward(machine, self.precision, self.weight(Projection::Up), input, saved.up);
-        gate::forward(&machine.pool, config.activation, saved.gate, saved.up, product, config.ffn);
-
-        norm::forward(
-            machine,
-            self.rms_norm(Norm::FfnSub),
-            self.precision,
-            product,
-            saved.norm(Norm::FfnSub),
-        );
-        let [.., input] = &saved.inputs;
+        let [.., input] = &mut saved.inputs;
+        gate::forward(machine, self.gated(), self.precision, (saved.gate, saved.up), input);
         linear::forward(machine, self.precision, self.weight(Projection::Down), input, branch);
         add(&machine.pool, stream, branch, config.hidden);
     }
@@ -324,34 +356,30 @@ impl<'a> Block<'a> {
 
     fn backward_ffn(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
         let Weights { config, .. } = self.weights;
-        let Buffers { stream, product, dnorm, dwide, .. } = buffers;
-        let (rows, ffn) = (self.shape.starts.len(), config.ffn);
-        let (dproduct, dinput) = (&mut dwide[..rows * ffn], &mut dnorm[..rows * ffn]);
+        let Buffers { stream, dnorm, .. } = buffers;
+        let rows = self.shape.starts.len();
+        let dinput = &mut dnorm[..rows * config.ffn];
 
         let [.., input] = &saved.inputs;
         pass.linear(Projection::Down, input, stream, dinput, false);
-        gate::forward(&pass.machine.pool, config.activation, saved.gate, saved.up, product, ffn);
-        dproduct.fill(0.0);
-        pass.norm(Norm::FfnSub, dinput, (product, input.factor), dproduct);
-        gate::backward(&pass.machine.pool, config.activation, dproduct, saved.gate, saved.up, ffn);
+        pass.gate(dinput, input.factor, (saved.gate, saved.up));
 
         let dinput = &mut dnorm[..rows * config.hidden];
         let [_, _, input, _] = &saved.inputs;
         pass.linear(Projection::Gate, input, saved.gate, dinput, false);
         pass.linear(Projection::Up, input, saved.up, dinput, true);
-        pass.norm(Norm::Ffn, dinput, (saved.middle, input.factor), stream);
+        pass.norm(Norm::Ffn, dinput, (saved.middle, input.factor), (stream, true));
     }
 
     fn backward_attention(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
         let Weights { config, .. } = self.weights;
-        let Buffers { stream, dnorm, dwide, dq, dk, dv, .. } = buffers;
+        let Buffers { stream, dnorm, dmixed, dq, dk, dv, .. } = buffers;
         let (rows, query, kv) = (self.shape.starts.len(), config.query_width(), config.kv_width());
-        let (dmixed, dinput) = (&mut dwide[..rows * query], &mut dnorm[..rows * query]);
+        let dinput = &mut dnorm[..rows * query];
 
         let [_, input, ..] = &saved.inputs;
         pass.linear(Projection::O, input, stream, dinput, false);
-        dmixed.fill(0.0);
-        pass.norm(Norm::AttentionSub, dinput, (saved.mixed, input.factor), dmixed);
+        pass.norm(Norm::AttentionSub, dinput, (saved.mixed, input.factor), (dmixed, false));
         let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
         let result = attention::Saved { out: saved.mixed, lse: saved.lse, dout: dmixed };
         attention::backward(pass.machine, self.shape, qkv, result, dq, dk, dv);
@@ -363,7 +391,7 @@ impl<'a> Block<'a> {
         pass.linear(Projection::Q, input, dq, dinput, false);
         pass.linear(Projection::K, input, dk, dinput, true);
         pass.linear(Projection::V, input, dv, dinput, true);
-        pass.norm(Norm::Attention, dinput, (saved.input, input.factor), stream);
+        pass.norm(Norm::Attention, dinput, (saved.input, input.factor), (stream, true));
     }
 }
 
@@ -390,10 +418,17 @@ impl Backward<'_, '_> {
         linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, accumulate), dw);
     }
 
-    /// `dx` and the gain's gradient are added to; `dy` is overwritten.
-    fn norm(&mut self, norm: Norm, dy: &mut [f32], saved: (&[f32], &[f32]), dx: &mut [f32]) {
+    /// `dx` is written, or added to; the gain's gradient is added to; `dy` is overwritten.
+    fn norm(&mut self, norm: Norm, dy: &mut [f32], saved: (&[f32], &[f32]), dx: (&mut [f32], bool)) {
         let slot = self.block.weights.layout.blocks[self.block.layer].gain(norm);
         let dgain = slot.map(|slot| slot.of_mut(self.gradients));
         norm::backward(self.machine, self.block.rms_norm(norm), dy, saved, dx, dgain);
+    }
+
+    /// `gate` and `up` become their gradients; the gain's gradient is added to; `dy` is overwritten.
+    fn gate(&mut self, dy: &mut [f32], factor: &[f32], gate_and_up: (&mut [f32], &mut [f32])) {
+        let slot = self.block.weights.layout.blocks[self.block.layer].gain(Norm::FfnSub);
+        let dgain = slot.map(|slot| slot.of_mut(self.gradients));
+        gate::backward(self.machine, self.block.gated(), dy, factor, gate_and_up, dgain);
     }
 }

@@ -8,7 +8,7 @@ use crate::optim::adam::{self, Update};
 use crate::probe::Probe;
 use crate::schedule::{Point, Schedule};
 use crate::state::{Best, State};
-use crate::step::{Dimensions, MicroBatch};
+use crate::step::{Dimensions, MicroBatch, slice_of};
 use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
 use crate::{TrainError, snapshot};
 use checkpoint::retention;
@@ -370,7 +370,7 @@ pub(crate) fn engine(config: &RunConfig, weights: Weights) -> Cpu {
     let train = &config.train;
     let blend = config.lambda.blends();
     let dimensions = Dimensions {
-        batch: train.batch,
+        batch: slice_of(train.batch, train.sequence),
         sequence: train.sequence,
         blend,
         backward: train.backward.arithmetic(),

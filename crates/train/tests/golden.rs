@@ -126,7 +126,7 @@ fn gradients_in_block_floating_point_stay_near_pytorchs() {
         let (mut network, batch) = (golden.network(2, Arithmetic::Bfp16), golden.batch());
         let loss = network.forward_backward(batch.micro(), batch.factor()) as f32 * batch.factor();
         let expected = golden.file.f32("loss").unwrap()[0];
-        assert!((loss / expected - 1.0).abs() < 2e-6, "{name}: loss {loss}, PyTorch {expected}");
+        assert!((loss / expected - 1.0).abs() < 5e-5, "{name}: loss {loss}, PyTorch {expected}");
         for tensor in network.weights.layout.clone().tensors() {
             let expected = golden.file.f32(&format!("grad/{}", tensor.name)).unwrap();
             let error = relative(tensor.slot.of(&network.gradients), &expected);

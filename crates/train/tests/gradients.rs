@@ -5,10 +5,11 @@ use kernels::pool::{PerWorker, Pool};
 use model::{Activation, Config, RopeStyle};
 use train::loss::cross_entropy::{self, Gradients, Head, IGNORE, Options};
 use train::ops::attention::{self, Qkv, Shape};
+use train::ops::gate::{self, Gated};
 use train::ops::linear::{self, Weight};
 use train::ops::norm::{self, Input, RmsNorm};
 use train::ops::rope::Rope;
-use train::ops::{Machine, Precision, embedding, gate};
+use train::ops::{Machine, Precision, embedding};
 use train::shadow::Shadow;
 
 /// Step of the differences, and how far they may be off: f32 forwards leave about 1e-3.
@@ -18,11 +19,13 @@ const TOLERANCE: f32 = 6e-3;
 fn machine(rows: usize, widest: usize) -> Machine {
     let pool = Pool::new(2);
     Machine {
-        row: PerWorker::new(2, || vec![0.0; widest]),
+        row: PerWorker::new(2, || vec![0.0; 2 * widest]),
         attention: PerWorker::new(2, || attention::Scratch::new(rows, 4)),
         pool,
         gemm: Workspace::default(),
         backward: Workspace::default(),
+        logits: Workspace::default(),
+        dlogits: Workspace::default(),
         ternary: kernels::ternary::select(),
         units: vec![0.0; rows],
         partials: vec![0.0; rows * widest],
@@ -78,9 +81,14 @@ fn rms_norm() {
     for (exists, has_gain) in [(true, true), (true, false), (false, false)] {
         let norm = RmsNorm { exists, gain: has_gain.then_some(&gain), epsilon };
         let (factor, _) = normalise(&machine, norm, &x, rows);
-        let (mut dx, mut dgain) = (vec![0.0; x.len()], vec![0.0; width]);
+        let (mut dx, mut twice) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+        let mut dgain = vec![0.0; width];
         let wanted = has_gain.then_some(&mut dgain[..]);
-        norm::backward(&mut machine, norm, &mut dy.clone(), (&x, &factor), &mut dx, wanted);
+        norm::backward(&mut machine, norm, &mut dy.clone(), (&x, &factor), (&mut dx, false), wanted);
+        for _ in 0..2 {
+            norm::backward(&mut machine, norm, &mut dy.clone(), (&x, &factor), (&mut twice, true), None);
+        }
+        assert!(dx.iter().zip(&twice).all(|(dx, twice)| 2.0 * dx == *twice), "added to what was there");
         check("x", &x, &dx, |x| dot(&normalise(&machine, norm, x, rows).1, &dy));
         if has_gain {
             check("gain", &gain, &dgain, |gain| {
@@ -114,20 +122,31 @@ fn linear_layer() {
 }
 
 #[test]
-fn gates() {
+fn gates_and_their_norm() {
     let (rows, width) = (4, 9);
     let (gate, up, dy) = (noise(rows * width, 7), noise(rows * width, 8), noise(rows * width, 9));
-    let pool = Pool::new(2);
-    for activation in [Activation::Relu2, Activation::Silu] {
-        let forward = |gate: &[f32], up: &[f32]| {
-            let mut out = vec![0.0; gate.len()];
-            gate::forward(&pool, activation, gate, up, &mut out, width);
-            dot(&out, &dy)
+    let gain = noise(width, 10);
+    let mut machine = machine(rows, width);
+    for (activation, exists) in [Activation::Relu2, Activation::Silu].into_iter().zip([true, false]) {
+        let mut forward = |gate: &[f32], up: &[f32], gain: &[f32]| {
+            let norm = RmsNorm { exists, gain: Some(gain), epsilon: 1e-2 };
+            let gated = Gated { activation, norm };
+            let (mut factor, mut out) = (vec![0.0; rows], vec![0.0; rows * width]);
+            let mut input =
+                Input { factor: &mut factor, scale: &mut vec![0.0; rows], codes: &mut [], floats: &mut out };
+            gate::forward(&mut machine, gated, Precision::Full, (gate, up), &mut input);
+            let value = dot(&out, &dy);
+            let (mut dgate, mut dup, mut dgain) = (gate.to_vec(), up.to_vec(), vec![0.0; width]);
+            let gradients = (&mut dgate[..], &mut dup[..]);
+            gate::backward(&mut machine, gated, &mut dy.clone(), &factor, gradients, Some(&mut dgain));
+            (value, dgate, dup, dgain)
         };
-        let (mut dgate, mut dup) = (gate.clone(), up.clone());
-        gate::backward(&pool, activation, &dy, &mut dgate, &mut dup, width);
-        check("gate", &gate, &dgate, |gate| forward(gate, &up));
-        check("up", &up, &dup, |up| forward(&gate, up));
+        let (_, dgate, dup, dgain) = forward(&gate, &up, &gain);
+        check("gate", &gate, &dgate, |gate| forward(gate, &up, &gain).0);
+        check("up", &up, &dup, |up| forward(&gate, up, &gain).0);
+        if exists {
+            check("gain", &gain, &dgain, |gain| forward(&gate, &up, gain).0);
+        }
     }
 }
 
@@ -190,7 +209,8 @@ fn cross_entropy_with_every_option() {
         let mut machine = machine(rows, vocabulary);
         let mut forward = |x: &[f32], weight: &[f32]| {
             let (mut logits, mut losses) = (vec![0.0; rows * vocabulary], vec![0.0; rows]);
-            let mut head = Head { weight, vocabulary, hidden, logits: &mut logits, losses: &mut losses };
+            let (packed, logits, losses) = (&mut false, &mut logits[..], &mut losses[..]);
+            let mut head = Head { weight, packed, vocabulary, hidden, logits, losses };
             let (mut dx, mut dweight) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
             let gradients = Gradients { dx: &mut dx, dweight: &mut dweight, factor: 1.0 };
             let loss = cross_entropy::forward_backward(

@@ -52,6 +52,8 @@ pub struct Workspace {
     b_units: Buffer,
     /// The same of A, one block for each worker.
     a_units: Buffer,
+    /// N, K and the depth of the blocks of the B that is packed.
+    packed: Option<(usize, usize, usize)>,
 }
 
 impl Default for Workspace {
@@ -74,7 +76,7 @@ impl Workspace {
     pub fn with_kernel(kernel: &'static dyn GemmKernel) -> Workspace {
         assert!(kernel.isa().is_supported(), "this machine cannot run {}", kernel.name());
         let [a, b, a_units, b_units] = Default::default();
-        Workspace { kernel, b, a, b_units, a_units }
+        Workspace { kernel, b, a, b_units, a_units, packed: None }
     }
 
     /// Makes room for products (M, K)·(K, N) on `threads` threads, so that they do not allocate.
@@ -102,7 +104,24 @@ impl Workspace {
 /// # Panics
 /// If the shapes do not fit each other or their slices.
 pub fn gemm(pool: &Pool, ws: &mut Workspace, a: View, b: View, c: &mut [f32], ldc: usize, accumulate: bool) {
-    multiply(Some(pool), ws, a, b, Out { c, ldc, accumulate });
+    multiply(Some(pool), ws, a, b, Out { c, ldc, accumulate, repack: true });
+}
+
+/// [`gemm`] with the same B, unchanged, as in the last call with this workspace: it is packed already. Only the rows of A
+/// may be more or fewer.
+///
+/// # Panics
+/// As [`gemm`], and if the last B had another shape.
+pub fn gemm_again(
+    pool: &Pool,
+    ws: &mut Workspace,
+    a: View,
+    b: View,
+    c: &mut [f32],
+    ldc: usize,
+    accumulate: bool,
+) {
+    multiply(Some(pool), ws, a, b, Out { c, ldc, accumulate, repack: false });
 }
 
 /// [`gemm`] on the calling thread alone, for use inside a task; gives the same bits.
@@ -110,13 +129,15 @@ pub fn gemm(pool: &Pool, ws: &mut Workspace, a: View, b: View, c: &mut [f32], ld
 /// # Panics
 /// As [`gemm`].
 pub fn gemm_serial(ws: &mut Workspace, a: View, b: View, c: &mut [f32], ldc: usize, accumulate: bool) {
-    multiply(None, ws, a, b, Out { c, ldc, accumulate });
+    multiply(None, ws, a, b, Out { c, ldc, accumulate, repack: true });
 }
 
 struct Out<'a> {
     c: &'a mut [f32],
     ldc: usize,
     accumulate: bool,
+    /// B is not yet packed.
+    repack: bool,
 }
 
 fn multiply(pool: Option<&Pool>, ws: &mut Workspace, a: View, b: View, out: Out) {
@@ -137,6 +158,9 @@ fn multiply(pool: Option<&Pool>, ws: &mut Workspace, a: View, b: View, out: Out)
     let workers = pool.map_or(1, Pool::threads);
     let (a, b, depth) = Operand::pair(ws.kernel.arithmetic(), a, b.t());
     let plan = Plan::new(ws.kernel, (m, n, k), depth);
+    let shape = Some((n, k, plan.depth));
+    assert!(out.repack || ws.packed == shape, "the last B was another than ({k}, {n})");
+    ws.packed = shape;
     ws.grow(workers, &plan);
     let call = Call {
         plan,
@@ -156,7 +180,9 @@ fn multiply(pool: Option<&Pool>, ws: &mut Workspace, a: View, b: View, out: Out)
         Some(pool) => pool.run(tasks, task),
         None => (0..tasks).for_each(|t| task(t, 0)),
     };
-    run(call.plan.b_tasks(), &|task, _| call.pack_b(task));
+    if out.repack {
+        run(call.plan.b_tasks(), &|task, _| call.pack_b(task));
+    }
     run(call.plan.c_tasks(), &|task, worker| call.block(task, worker));
 }
 

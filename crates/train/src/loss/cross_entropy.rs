@@ -1,15 +1,15 @@
 //! Cross-entropy through the output head, a chunk of rows at a time: `(T, V)` logits never exist at once.
 
 use crate::ops::Machine;
-use kernels::gemm::{View, gemm};
+use kernels::gemm::{View, gemm, gemm_again};
 use kernels::pool::Rows;
 use kernels::softmax;
 
 /// A target that is not scored.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Elements of the chunk of logits held at a time (16 MB), as far as at least `FEWEST_ROWS` rows fit.
-const CHUNK: usize = 4 << 20;
+/// Elements of the chunk of logits held at a time (64 MB), as far as at least `FEWEST_ROWS` rows fit.
+const CHUNK: usize = 16 << 20;
 const FEWEST_ROWS: usize = 64;
 
 /// Rows of logits in one chunk for a batch of `rows`.
@@ -30,6 +30,8 @@ pub struct Options {
 pub struct Head<'a> {
     /// (V, H)
     pub weight: &'a [f32],
+    /// whether the machine has packed it for training; set by the first pass that has gradients
+    pub packed: &'a mut bool,
     /// V
     pub vocabulary: usize,
     /// H
@@ -51,7 +53,7 @@ pub struct Gradients<'a> {
 }
 
 /// Sum over the scored rows of `−log p(target)` plus the optional terms; `x (T, H)`, `targets (T)`.
-/// With `gradients`, the backward too.
+/// With `gradients`, the backward too; the logits then come from products in the arithmetic of the backward.
 pub fn forward_backward(
     machine: &mut Machine,
     options: Options,
@@ -67,7 +69,10 @@ pub fn forward_backward(
         let (from, rows) = (index * chunk, targets.len());
         let x = View::f32(&x[from * hidden..][..rows * hidden], rows, hidden);
         let logits = &mut head.logits[..rows * vocabulary];
-        gemm(&machine.pool, &mut machine.gemm, x, weight.t(), logits, vocabulary, false);
+        let keeps_packed = gradients.is_some();
+        let multiply = if index > 0 || keeps_packed && *head.packed { gemm_again } else { gemm };
+        let workspace = if keeps_packed { &mut machine.logits } else { &mut machine.gemm };
+        multiply(&machine.pool, workspace, x, weight.t(), logits, vocabulary, false);
         let factor = gradients.as_ref().map(|gradients| gradients.factor);
         let parts = (Rows::new(logits, vocabulary), Rows::new(&mut head.losses[from..from + rows], 1));
         machine.pool.for_rows(rows, 1, parts, |row, (logits, loss)| {
@@ -76,10 +81,11 @@ pub fn forward_backward(
         if let Some(Gradients { dx, dweight, .. }) = &mut gradients {
             let dlogits = View::f32(logits, rows, vocabulary);
             let dx = &mut dx[from * hidden..][..rows * hidden];
-            gemm(&machine.pool, &mut machine.backward, dlogits, weight, dx, hidden, false);
+            multiply(&machine.pool, &mut machine.dlogits, dlogits, weight, dx, hidden, false);
             gemm(&machine.pool, &mut machine.backward, dlogits.t(), x, dweight, hidden, true);
         }
     }
+    *head.packed |= gradients.is_some();
     head.losses[..targets.len()].iter().map(|loss| f64::from(*loss)).sum()
 }
 

@@ -1,37 +1,98 @@
-//! The gated product `a(gate) · up` with a = ReLU² or SiLU.
+//! The gated product `a(gate) · up` with a = ReLU² or SiLU, and the norm behind it, in one pass: the product is never held.
 
-use super::ROWS;
+use super::norm::{BACKWARD_ROWS, Input, InputRows, RmsNorm};
+use super::{Machine, Precision, ROWS};
 use kernels::gate;
-use kernels::pool::{Pool, Rows};
+use kernels::pool::{PerBlock, Rows};
 use model::Activation;
 
-/// `out = a(gate) · up`, all `(T, F)`.
-pub fn forward(pool: &Pool, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32], width: usize) {
-    let product = match activation {
-        Activation::Relu2 => gate::relu2,
-        Activation::Silu => gate::silu,
-    };
-    pool.for_rows(out.len() / width, ROWS, Rows::new(out, width), |rows, out| {
-        let range = rows.start * width..rows.end * width;
-        product(&gate[range.clone()], &up[range], out);
-    });
+/// What is done with a gate and an up projection.
+#[derive(Clone, Copy)]
+pub struct Gated<'a> {
+    /// a
+    pub activation: Activation,
+    /// of the product
+    pub norm: RmsNorm<'a>,
 }
 
-/// Overwrites `gate` and `up` by their gradients, given `dout`; all `(T, F)`.
-pub fn backward(
-    pool: &Pool,
-    activation: Activation,
-    dout: &[f32],
-    gate: &mut [f32],
-    up: &mut [f32],
-    width: usize,
+impl Gated<'_> {
+    /// `out = a(gate) · up` of one row.
+    fn product(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        match self.activation {
+            Activation::Relu2 => gate::relu2(gate, up, out),
+            Activation::Silu => gate::silu(gate, up, out),
+        }
+    }
+
+    /// Overwrites a row of `gate` and `up` by their gradients.
+    fn product_backward(&self, dout: &[f32], gate: &mut [f32], up: &mut [f32]) {
+        match self.activation {
+            Activation::Relu2 => gate::relu2_backward(dout, gate, up),
+            Activation::Silu => gate::silu_backward(dout, gate, up),
+        }
+    }
+}
+
+/// Leaves the normed product of `gate` and `up (T, F)` in `out`: codes at λ = 1, else floats.
+pub fn forward(
+    machine: &mut Machine,
+    gated: Gated,
+    precision: Precision,
+    (gate, up): (&[f32], &[f32]),
+    out: &mut Input,
 ) {
-    let gradient = match activation {
-        Activation::Relu2 => gate::relu2_backward,
-        Activation::Silu => gate::silu_backward,
-    };
-    let parts = (Rows::new(gate, width), Rows::new(up, width));
-    pool.for_rows(dout.len() / width, ROWS, parts, |rows, (gate, up)| {
-        gradient(&dout[rows.start * width..rows.end * width], gate, up);
-    });
+    let rows = out.factor.len();
+    let width = gate.len() / rows;
+    let parts = out.rows();
+    machine.pool.for_rows_with(
+        rows,
+        ROWS,
+        &mut machine.row,
+        parts,
+        |scratch, rows, (factor, scale, codes, floats)| {
+            let (product, normed) = scratch[..2 * width].split_at_mut(width);
+            let mut out = InputRows { factor, scale, codes, floats };
+            for (i, row) in rows.enumerate() {
+                let own = row * width..(row + 1) * width;
+                gated.product(&gate[own.clone()], &up[own], product);
+                out.set(i, gated.norm, precision, product, normed);
+            }
+        },
+    );
+}
+
+/// Overwrites `gate` and `up (T, F)` by their gradients, given `dy (T, F)` of the normed product and the norm's factors
+/// `(T)`; `dgain += …`. `dy` is overwritten.
+pub fn backward(
+    machine: &mut Machine,
+    gated: Gated,
+    dy: &mut [f32],
+    factor: &[f32],
+    (gate, up): (&mut [f32], &mut [f32]),
+    dgain: Option<&mut [f32]>,
+) {
+    let rows = factor.len();
+    let width = gate.len() / rows;
+    let blocks = rows.div_ceil(BACKWARD_ROWS);
+    let partials = PerBlock::new(&mut machine.partials[..blocks * width], width);
+    let parts = (Rows::new(dy, width), Rows::new(gate, width), Rows::new(up, width), partials);
+    machine.pool.for_rows_with(
+        rows,
+        BACKWARD_ROWS,
+        &mut machine.row,
+        parts,
+        |scratch, rows, (dy, gate, up, dgain)| {
+            let (product, dproduct) = scratch[..2 * width].split_at_mut(width);
+            dgain.fill(0.0);
+            for (i, row) in rows.enumerate() {
+                let own = i * width..(i + 1) * width;
+                let (gate, up) = (&mut gate[own.clone()], &mut up[own.clone()]);
+                gated.product(gate, up, product);
+                dproduct.fill(0.0);
+                gated.norm.backward_row(&mut dy[own], (product, factor[row]), dproduct, dgain);
+                gated.product_backward(dproduct, gate, up);
+            }
+        },
+    );
+    machine.add_partials(blocks, dgain);
 }

@@ -24,9 +24,13 @@ pub struct Machine {
     pub gemm: gemm::Workspace,
     /// those of the backward's
     pub backward: gemm::Workspace,
+    /// those of the head's forward in training, which keep the packed head until the weights change
+    pub logits: gemm::Workspace,
+    /// the same for the gradient of the head's input
+    pub dlogits: gemm::Workspace,
     /// the int8 × ternary kernel of this machine
     pub ternary: &'static dyn TernaryKernel,
-    /// one row of the widest tensor for each worker
+    /// two rows of the widest tensor for each worker
     pub row: PerWorker<Vec<f32>>,
     /// buffers of the attention tasks
     pub attention: PerWorker<attention::Scratch>,
@@ -34,6 +38,16 @@ pub struct Machine {
     pub units: Vec<f32>,
     /// partial sums, one row a block of rows
     pub partials: Vec<f32>,
+}
+
+impl Machine {
+    /// Adds the partial gradients of a gain that `blocks` tasks left.
+    fn add_partials(&self, blocks: usize, dgain: Option<&mut [f32]>) {
+        if let Some(dgain) = dgain {
+            let partials = self.partials.chunks_exact(dgain.len()).take(blocks);
+            partials.for_each(|part| kernels::softmax::add(dgain, part));
+        }
+    }
 }
 
 /// The arithmetic of the linear layers in one step.

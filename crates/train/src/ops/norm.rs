@@ -27,6 +27,20 @@ impl RmsNorm<'_> {
         out.copy_from_slice(x);
         1.0
     }
+
+    /// `dx += …` and `dgain += …` of one row; `dy` is overwritten.
+    pub(super) fn backward_row(
+        &self,
+        dy: &mut [f32],
+        (x, factor): (&[f32], f32),
+        dx: &mut [f32],
+        dgain: &mut [f32],
+    ) {
+        if !self.exists {
+            return kernels::softmax::add(dx, dy);
+        }
+        rms_norm_backward(dy, x, self.gain.map(|gain| (gain, dgain)), factor, dx);
+    }
 }
 
 /// What a norm leaves for the linear layers after it, and for the backward.
@@ -41,41 +55,70 @@ pub struct Input<'a> {
     pub floats: &'a mut [f32],
 }
 
+impl Input<'_> {
+    /// Its rows, to be cut into tasks.
+    pub(super) fn rows(&mut self) -> (Rows<'_, f32>, Rows<'_, f32>, Rows<'_, i8>, Rows<'_, f32>) {
+        let rows = self.factor.len();
+        let (codes, floats) = (self.codes.len() / rows, self.floats.len() / rows);
+        (
+            Rows::new(self.factor, 1),
+            Rows::new(self.scale, 1),
+            Rows::new(self.codes, codes),
+            Rows::new(self.floats, floats),
+        )
+    }
+}
+
 /// Normalises `x (T, W)` and leaves the linear layers' input in `out`: codes at λ = 1, else floats.
 pub fn forward(machine: &mut Machine, norm: RmsNorm, precision: Precision, x: &[f32], out: &mut Input) {
     let rows = out.factor.len();
     let width = x.len() / rows;
-    let parts = (
-        Rows::new(out.factor, 1),
-        Rows::new(out.scale, 1),
-        Rows::new(out.codes, out.codes.len() / rows),
-        Rows::new(out.floats, out.floats.len() / rows),
-    );
+    let parts = out.rows();
     machine.pool.for_rows_with(
         rows,
         ROWS,
         &mut machine.row,
         parts,
         |normed, rows, (factor, scale, codes, floats)| {
-            let normed = &mut normed[..width];
+            let mut out = InputRows { factor, scale, codes, floats };
             for (i, row) in rows.enumerate() {
-                let own = i * width..(i + 1) * width;
-                factor[i] = norm.row(&x[row * width..][..width], normed);
-                match precision {
-                    Precision::Integer => scale[i] = quantize::quantise_activations(normed, &mut codes[own]),
-                    Precision::Blend(lambda) => {
-                        quantize::blend_activations(
-                            normed,
-                            lambda,
-                            &mut codes[own.clone()],
-                            &mut floats[own],
-                        );
-                    }
-                    Precision::Full => floats[own].copy_from_slice(normed),
-                }
+                out.set(i, norm, precision, &x[row * width..][..width], &mut normed[..width]);
             }
         },
     );
+}
+
+/// The rows of an [`Input`] that one task writes.
+pub(super) struct InputRows<'a> {
+    pub factor: &'a mut [f32],
+    pub scale: &'a mut [f32],
+    pub codes: &'a mut [i8],
+    pub floats: &'a mut [f32],
+}
+
+impl InputRows<'_> {
+    /// Row `i`, made of `x (W)`; `normed (W)` is overwritten.
+    pub(super) fn set(
+        &mut self,
+        i: usize,
+        norm: RmsNorm,
+        precision: Precision,
+        x: &[f32],
+        normed: &mut [f32],
+    ) {
+        let own = i * x.len()..(i + 1) * x.len();
+        self.factor[i] = norm.row(x, normed);
+        match precision {
+            Precision::Integer => {
+                self.scale[i] = quantize::quantise_activations(normed, &mut self.codes[own]);
+            }
+            Precision::Blend(lambda) => {
+                let (codes, floats) = (&mut self.codes[own.clone()], &mut self.floats[own]);
+                quantize::blend_activations(normed, lambda, codes, floats);
+            }
+            Precision::Full => self.floats[own].copy_from_slice(normed),
+        }
+    }
 }
 
 /// Normalises `x (T, W)` into `out (T, W)` without quantisation; leaves the factors.
@@ -94,21 +137,18 @@ pub fn forward_plain(machine: &Machine, norm: RmsNorm, x: &[f32], factor: &mut [
     );
 }
 
-/// Gradients of either forward (quantisation passes them straight through): `dx += …`, `dgain += …`.
-/// `dy (T, W)` is overwritten.
+/// Gradients of either forward (quantisation passes them straight through): `dx` is written, or added to if
+/// `accumulate`; `dgain += …`. `dy (T, W)` is overwritten.
 pub fn backward(
     machine: &mut Machine,
     norm: RmsNorm,
     dy: &mut [f32],
     (x, factor): (&[f32], &[f32]),
-    dx: &mut [f32],
+    (dx, accumulate): (&mut [f32], bool),
     dgain: Option<&mut [f32]>,
 ) {
     let rows = factor.len();
     let width = x.len() / rows;
-    if !norm.exists {
-        return super::add(&machine.pool, dx, dy, width);
-    }
     let blocks = rows.div_ceil(BACKWARD_ROWS);
     let partials = &mut machine.partials[..blocks * width];
     let parts = (Rows::new(dy, width), Rows::new(dx, width), PerBlock::new(partials, width));
@@ -116,14 +156,13 @@ pub fn backward(
         dgain.fill(0.0);
         for (i, row) in rows.enumerate() {
             let own = i * width..(i + 1) * width;
-            let gain = norm.gain.map(|gain| (gain, &mut *dgain));
             let x = &x[row * width..][..width];
-            rms_norm_backward(&mut dy[own.clone()], x, gain, factor[row], &mut dx[own]);
+            let dx = &mut dx[own.clone()];
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            norm.backward_row(&mut dy[own], (x, factor[row]), dx, dgain);
         }
     });
-    if let Some(dgain) = dgain {
-        machine.partials[..blocks * width]
-            .chunks_exact(width)
-            .for_each(|part| kernels::softmax::add(dgain, part));
-    }
+    machine.add_partials(blocks, dgain);
 }
