@@ -8,6 +8,7 @@ use super::bfp::Integer;
 use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
+use crate::quantize::ROUNDER;
 
 const MR: usize = 14;
 const NR: usize = 32;
@@ -57,6 +58,20 @@ impl Integer for Avx512 {
     unsafe fn multiply_codes(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
         // SAFETY: the caller's promise.
         unsafe { of_rows::<Pairs>(a, b, tile, ahead) }
+    }
+
+    unsafe fn transpose_floats(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
+        for lane in (0..source.width).step_by(16) {
+            // SAFETY: the caller's promise.
+            unsafe { transpose_codes(panel, source, lane, packed) }
+        }
+    }
+
+    unsafe fn pair_floats(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
+        for lane in (0..source.lanes).step_by(16) {
+            // SAFETY: the caller's promise.
+            unsafe { pair_codes(panel, source, lane, packed) }
+        }
     }
 }
 
@@ -340,4 +355,75 @@ fn transposed(r: [__m512; 16]) -> [__m512; 16] {
         out[12 + c] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low_odd, high_odd);
     }
     out
+}
+
+/// The nearest integers in the low half of each lane, half to even.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn nearest(x: __m512, step: __m512) -> __m512i {
+    _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(x, step), _mm512_set1_ps(ROUNDER)))
+}
+
+/// Packs the codes of 16 lanes, from `lane` on, of a panel of floats whose depths adjoin.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn transpose_codes(panel: &Panel, source: &Source<f32>, lane: usize, packed: &mut [f32]) {
+    let to_mask = first(source.width - lane);
+    let lanes = source.lanes.saturating_sub(lane).min(16);
+    let low_words = _mm512_slli_epi16::<1>(counting());
+    for depth in (0..source.depth).step_by(32) {
+        let left = source.depth - depth;
+        let masks = [first(left), first(left.saturating_sub(16))];
+        let mut block = [_mm512_setzero_ps(); 16];
+        for (i, v) in block.iter_mut().enumerate().take(lanes) {
+            let from = source.data.as_ptr().wrapping_add((lane + i) * source.lane_stride + depth);
+            let step = _mm512_set1_ps(panel.steps[lane + i]);
+            // SAFETY: the masks keep to the depths there are; `resolve` checked the bounds.
+            let [low, high] = unsafe {
+                [
+                    _mm512_maskz_loadu_ps(masks[0], from),
+                    _mm512_maskz_loadu_ps(masks[1], from.wrapping_add(16)),
+                ]
+            };
+            let (low, high) = (nearest(low, step), nearest(high, step));
+            *v = _mm512_castsi512_ps(_mm512_permutex2var_epi16(low, low_words, high));
+        }
+        let slots = left.div_ceil(2).min(16);
+        for (i, v) in transposed(block).iter().enumerate().take(slots) {
+            let to = packed.as_mut_ptr().wrapping_add(lane + (depth / 2 + i) * source.width);
+            // SAFETY: the mask keeps to the panel's width.
+            unsafe { _mm512_mask_storeu_ps(to, to_mask, *v) }
+        }
+    }
+}
+
+/// 0, 1, … 31 in words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn counting() -> __m512i {
+    let words: [i16; 32] = std::array::from_fn(|i| i as i16);
+    // SAFETY: 32 words.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+}
+
+/// Packs the codes of 16 lanes, from `lane` on, of a panel of floats whose lanes adjoin.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn pair_codes(panel: &Panel, source: &Source<f32>, lane: usize, packed: &mut [f32]) {
+    let mask = first(source.lanes - lane);
+    // SAFETY: a step for each lane there is.
+    let steps = unsafe { _mm512_maskz_loadu_ps(mask, panel.steps.as_ptr().add(lane)) };
+    let codes = |depth: usize| {
+        let from = source.data.as_ptr().wrapping_add(lane + depth * source.depth_stride);
+        // SAFETY: the mask keeps to the lanes there are; `resolve` checked the depths.
+        let values = unsafe { _mm512_maskz_loadu_ps(mask, from) };
+        nearest(values, _mm512_mul_ps(steps, _mm512_set1_ps(panel.along(depth))))
+    };
+    for (slot, row) in packed.chunks_exact_mut(source.width).enumerate() {
+        let depth = 2 * slot;
+        let high = if depth + 1 < source.depth { codes(depth + 1) } else { _mm512_setzero_si512() };
+        let pair = _mm512_mask_blend_epi16(0xaaaa_aaaa, codes(depth), _mm512_slli_epi32::<16>(high));
+        // SAFETY: the mask keeps to the panel's width.
+        unsafe { _mm512_mask_storeu_ps(row.as_mut_ptr().add(lane), mask, _mm512_castsi512_ps(pair)) }
+    }
 }

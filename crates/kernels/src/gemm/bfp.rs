@@ -17,6 +17,8 @@ use crate::quantize::ROUNDER;
 pub(super) const STRIP: usize = 64;
 /// Most lanes of a panel.
 const WIDTH_MAX: usize = 32;
+/// Lanes measured at a time: four 512-bit registers.
+const LANES: usize = 64;
 /// Magnitudes below are taken for zero: their codes' factor would not be finite.
 const SMALLEST: f32 = 1e-30;
 
@@ -30,6 +32,23 @@ pub trait Integer: GemmKernel {
     /// # Safety
     /// As there.
     unsafe fn multiply_codes(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead);
+
+    /// Packs a panel of floats whose depths adjoin.
+    ///
+    /// # Safety
+    /// The machine has the kernel's instructions.
+    unsafe fn transpose_floats(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe { transpose(self, panel, source, packed) }
+    }
+
+    /// Packs a panel of floats whose lanes adjoin.
+    ///
+    /// # Safety
+    /// The machine has the kernel's instructions.
+    unsafe fn pair_floats(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
+        pair_floats(panel, source, packed);
+    }
 }
 
 /// Block floating point on the instructions of a single-precision kernel.
@@ -53,17 +72,20 @@ impl<K: Integer> GemmKernel for Bfp<K> {
     }
 
     unsafe fn pack(&self, panel: &Panel, packed: &mut [f32]) {
-        packed.fill(0.0);
+        if panel.lanes.len() < panel.width || panel.depth.is_empty() {
+            packed.fill(0.0);
+        }
         if panel.lanes.is_empty() || panel.depth.is_empty() {
             return;
         }
         let (lanes_adjoin, depths_adjoin) = (panel.view.row_stride == 1, panel.view.col_stride == 1);
         match panel.resolve() {
-            Typed::F32(source) if lanes_adjoin => pair_floats(panel, &source, packed),
+            // SAFETY: the caller's promise.
+            Typed::F32(source) if lanes_adjoin => unsafe { self.0.pair_floats(panel, &source, packed) },
             Typed::I8(source) if lanes_adjoin && panel.exact => pair_codes(&source, packed),
             // SAFETY: the caller's promise.
             Typed::F32(source) if depths_adjoin && panel.along.is_none() => unsafe {
-                self.transpose(panel, &source, packed);
+                self.0.transpose_floats(panel, &source, packed);
             },
             Typed::F32(source) => gather(panel, packed, |lane, depth| source.value(lane, depth)),
             Typed::I8(source) if panel.exact => {
@@ -84,26 +106,29 @@ impl<K: Integer> GemmKernel for Bfp<K> {
 #[repr(align(64))]
 struct Codes([i16; WIDTH_MAX * STRIP]);
 
-impl<K: Integer> Bfp<K> {
-    /// Rounds lane after lane, and turns the slots as the single-precision kernel turns floats.
-    ///
-    /// # Safety
-    /// The machine has the kernel's instructions.
-    unsafe fn transpose(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
-        let slots = source.depth.div_ceil(2);
-        let mut codes = Codes([0; WIDTH_MAX * STRIP]);
-        for (lane, codes) in codes.0.chunks_exact_mut(2 * slots).take(source.lanes).enumerate() {
-            let values = &source.data[lane * source.lane_stride..][..source.depth];
-            round(values, panel.steps[lane], &mut codes[..source.depth]);
-        }
-        let len = source.lanes * slots;
-        // SAFETY: two i16 have the size of an f32, the array is aligned for it, and any bits are a value of either.
-        let slots_of_lanes = unsafe { std::slice::from_raw_parts(codes.0.as_ptr().cast::<f32>(), len) };
-        let view = View::f32(slots_of_lanes, source.lanes, slots);
-        let turned = Panel { lanes: 0..source.lanes, depth: 0..slots, ..Panel::plain(view, panel.width) };
-        // SAFETY: the caller's promise.
-        unsafe { self.0.pack(&turned, packed) }
+/// Rounds lane after lane, and turns the slots as the single-precision kernel turns floats.
+///
+/// # Safety
+/// The machine has the kernel's instructions.
+unsafe fn transpose<K: Integer + ?Sized>(
+    kernel: &K,
+    panel: &Panel,
+    source: &Source<f32>,
+    packed: &mut [f32],
+) {
+    let slots = source.depth.div_ceil(2);
+    let mut codes = Codes([0; WIDTH_MAX * STRIP]);
+    for (lane, codes) in codes.0.chunks_exact_mut(2 * slots).take(source.lanes).enumerate() {
+        let values = &source.data[lane * source.lane_stride..][..source.depth];
+        round(values, panel.steps[lane], &mut codes[..source.depth]);
     }
+    let len = source.lanes * slots;
+    // SAFETY: two i16 have the size of an f32, the array is aligned for it, and any bits are a value of either.
+    let slots_of_lanes = unsafe { std::slice::from_raw_parts(codes.0.as_ptr().cast::<f32>(), len) };
+    let view = View::f32(slots_of_lanes, source.lanes, slots);
+    let turned = Panel { lanes: 0..source.lanes, depth: 0..slots, ..Panel::plain(view, panel.width) };
+    // SAFETY: the caller's promise.
+    unsafe { kernel.pack(&turned, packed) }
 }
 
 /// How deep a block of K may be, and the largest codes of A and B.
@@ -139,10 +164,8 @@ pub(super) fn measure(panel: &Panel, largest: f32, units: &mut [f32], steps: &mu
     let (lanes_adjoin, depths_adjoin) = (panel.view.row_stride == 1, panel.view.col_stride == 1);
     match typed {
         Typed::F32(source) if lanes_adjoin => {
-            for depth in 0..source.depth {
-                let row = &source.data[depth * source.depth_stride..][..source.lanes];
-                raise(row, panel.along(depth), magnitudes);
-            }
+            let along = panel.along.map_or(&[][..], |along| &along[panel.depth.clone()]);
+            raise_rows(source.data, (source.depth, source.depth_stride), along, magnitudes);
         }
         Typed::F32(source) if depths_adjoin && panel.along.is_none() => {
             for (lane, magnitude) in magnitudes.iter_mut().enumerate() {
@@ -163,7 +186,7 @@ pub(super) fn measure(panel: &Panel, largest: f32, units: &mut [f32], steps: &mu
 fn survey(panel: &Panel, magnitudes: &mut [f32], value: impl Fn(usize, usize) -> f32) {
     for (lane, magnitude) in magnitudes.iter_mut().enumerate() {
         for depth in 0..panel.depth.len() {
-            raise(&[value(lane, depth)], panel.along(depth), std::slice::from_mut(magnitude));
+            *magnitude = larger(*magnitude, value(lane, depth) * panel.along(depth));
         }
     }
 }
@@ -211,6 +234,12 @@ fn nearest(x: f32) -> u32 {
     (x + ROUNDER).to_bits()
 }
 
+/// The larger magnitude; NaN is larger than infinity. `most` is not negative.
+#[inline(always)]
+fn larger(most: f32, x: f32) -> f32 {
+    f32::from_bits(x.abs().to_bits().max(most.to_bits()))
+}
+
 /// The codes of two neighbouring depths in one slot.
 #[inline(always)]
 fn slot_of(first: u32, second: u32) -> f32 {
@@ -245,16 +274,27 @@ multiversion! {
         }
     }
 
-    /// `magnitudes = max(magnitudes, |x · factor|)`; NaN is larger than infinity.
-    fn raise(x: &[f32], factor: f32, magnitudes: &mut [f32]) {
-        assert_eq!(x.len(), magnitudes.len());
-        for (x, magnitude) in x.iter().zip(magnitudes) {
-            *magnitude = f32::from_bits((x * factor).abs().to_bits().max(magnitude.to_bits()));
+    /// `magnitudes = max |x · along|` over `depth` rows, `stride` apart, of as many lanes; no `along` is 1.
+    fn raise_rows(x: &[f32], rows: (usize, usize), along: &[f32], magnitudes: &mut [f32]) {
+        let (depth, stride) = rows;
+        for (chunk, magnitudes) in magnitudes.chunks_mut(LANES).enumerate() {
+            let mut most = [0.0; LANES];
+            let lanes = magnitudes.len();
+            for d in 0..depth {
+                let row = &x[d * stride + chunk * LANES..][..lanes];
+                let factor = if along.is_empty() { 1.0 } else { along[d] };
+                if let Ok(row) = <&[f32; LANES]>::try_from(row) {
+                    most.iter_mut().zip(row).for_each(|(most, x)| *most = larger(*most, x * factor));
+                } else {
+                    most.iter_mut().zip(row).for_each(|(most, x)| *most = larger(*most, x * factor));
+                }
+            }
+            magnitudes.copy_from_slice(&most[..lanes]);
         }
     }
 
     /// `max |x|`; NaN is larger than infinity.
     fn largest_of(x: &[f32]) -> f32 {
-        f32::from_bits(x.iter().fold(0, |most, x| most.max(x.abs().to_bits())))
+        x.iter().fold(0.0, |most, x| larger(most, *x))
     }
 }
