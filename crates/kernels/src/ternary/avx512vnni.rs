@@ -28,8 +28,8 @@ impl TernaryKernel for Avx512Vnni {
         "avx512vnni-i8-ternary"
     }
 
-    fn isa(&self) -> Isa {
-        Isa::Avx512
+    fn is_supported(&self) -> bool {
+        Isa::Avx512.is_supported()
     }
 
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
@@ -43,7 +43,7 @@ impl TernaryKernel for Avx512Vnni {
     }
 
     fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
-        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
+        assert!(self.is_supported(), "this machine lacks AVX-512 VNNI");
         assert!(packed.len() == TILES * tile_len(k) && q.len() == sums.len() * k);
         for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
             let q = &q[block * ROWS * k..][..sums.len() * k];
@@ -182,7 +182,7 @@ struct Strides {
 impl Avx512Vnni {
     /// Adds the products of a panel of bytes; whoever calls has compared the length of `packed` with the strides.
     fn strided(&self, packed: &[u8], strides: Strides, k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
-        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
+        assert!(self.is_supported(), "this machine lacks AVX-512 VNNI");
         assert!(q.len() == sums.len() * k);
         for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
             let q = &q[block * ROWS * k..][..sums.len() * k];

@@ -19,12 +19,15 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 pub mod bytes;
 pub mod project;
 mod scalar;
 pub mod two_bit;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
-use crate::isa::Isa;
 use crate::multiversion;
 use crate::pool::{Pool, Rows, SharedMut};
 use std::ops::Range;
@@ -43,8 +46,8 @@ pub trait TernaryKernel: Sync {
     /// As benches and run records name it.
     fn name(&self) -> &'static str;
 
-    /// The instructions it needs.
-    fn isa(&self) -> Isa;
+    /// Whether this machine can run it.
+    fn is_supported(&self) -> bool;
 
     /// Adds `Σ_k q[m][k]·(code[n][k] + 1)` to `sums (rows, 64)` for one panel of `k` deep weights;
     /// `q (rows, k)` in −128..=127.
@@ -68,14 +71,15 @@ pub trait TernaryKernel: Sync {
 
 /// All kernels, the plainest first.
 #[cfg(target_arch = "x86_64")]
-pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar, &avx2::Avx2, &avx512vnni::Avx512Vnni];
+pub static KERNELS: &[&dyn TernaryKernel] =
+    &[&scalar::Scalar, &avx2::Avx2, &avx_vnni::AvxVnni, &avx512vnni::Avx512Vnni];
 /// All kernels, the plainest first.
 #[cfg(not(target_arch = "x86_64"))]
 pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar];
 
 /// The kernels that this machine can run.
 pub fn supported() -> impl Iterator<Item = &'static dyn TernaryKernel> {
-    KERNELS.iter().copied().filter(|kernel| kernel.isa().is_supported())
+    KERNELS.iter().copied().filter(|kernel| kernel.is_supported())
 }
 
 /// The fastest kernel of this machine.
