@@ -2,8 +2,9 @@
 //!
 //! Two products of at most 2·128 give at most 512 a step: 63 steps fit in 16 bits, then `vpmaddwd` by ones widens.
 
+use super::layout::Layout;
 use super::two_bit::{TILE, TILES};
-use super::ymm::{self, Dot, LANES, Layout};
+use super::ymm::{self, Dot, LANES};
 use super::{DEPTH, PANEL, TernaryKernel, bytes};
 use crate::isa::Isa;
 use std::arch::x86_64::{

@@ -1,7 +1,8 @@
 //! AVX-VNNI: `vpdpbusd` on 256 bits multiplies 32 unsigned weights by 32 signed activations and adds fours of them; for
 //! processors that have it without AVX-512.
 
-use super::ymm::{self, Dot, Layout};
+use super::layout::Layout;
+use super::ymm::{self, Dot};
 use super::{PANEL, TernaryKernel};
 use crate::isa::Isa;
 use std::arch::x86_64::{__m256i, _mm256_dpbusd_avx_epi32};

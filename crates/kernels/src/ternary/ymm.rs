@@ -6,8 +6,9 @@
 //!
 //! Everything here is inlined into a function that is compiled for the instructions of its [`Dot`].
 
-use super::two_bit::{GROUP, GROUP_BYTES, TILE, TILES};
-use super::{DEPTH, PANEL, STEP, bytes, two_bit};
+use super::layout::Layout;
+use super::two_bit::{GROUP, TILE, TILES};
+use super::{DEPTH, PANEL};
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_set1_epi32,
     _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_si256,
@@ -40,58 +41,23 @@ pub(super) trait Dot {
     unsafe fn widen(sums: __m256i) -> __m256i;
 }
 
-/// How a panel keeps its weights.
-#[derive(Clone, Copy)]
-pub(super) enum Layout {
-    /// one byte each, a step of all columns after the other
-    Steps,
-    /// one byte each, a tile after the other
-    Tiles,
-    /// two bits each, a tile after the other
-    TwoBit,
-}
-
-impl Layout {
-    /// Bytes of a panel of `k`.
-    pub(super) fn panel_len(self, k: usize) -> usize {
-        match self {
-            Layout::Steps => k.div_ceil(DEPTH) * STEP,
-            Layout::Tiles | Layout::TwoBit => TILES * self.tile_stride(k),
-        }
-    }
-
-    /// Bytes from one tile to the next.
-    fn tile_stride(self, k: usize) -> usize {
-        match self {
-            Layout::Steps => bytes::STEP,
-            Layout::Tiles => bytes::tile_len(k),
-            Layout::TwoBit => two_bit::tile_len(k),
-        }
-    }
-
-    /// Loads one register of weights of step `s` of a group of a tile.
-    ///
-    /// # Safety
-    /// AVX2 is there, and `tile` has that step in this layout.
-    #[inline(always)]
-    unsafe fn load(self, tile: *const u8, group: usize, s: usize, half: usize) -> __m256i {
-        let at = match self {
-            Layout::Steps => (group * STEPS + s) * STEP,
-            Layout::Tiles => (group * STEPS + s) * bytes::STEP,
-            Layout::TwoBit => group * GROUP_BYTES,
+/// Loads one register of weights of step `s` of a group of a tile.
+///
+/// # Safety
+/// AVX2 is there, and `tile` has that step in this layout.
+#[inline(always)]
+unsafe fn load(layout: Layout, tile: *const u8, (group, s): (usize, usize), half: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let loaded = _mm256_loadu_si256(tile.add(layout.at(group, s) + half * LANES * DEPTH).cast());
+        let Layout::TwoBit = layout else { return loaded };
+        let lowered = match s {
+            0 => loaded,
+            1 => _mm256_srli_epi16::<2>(loaded),
+            2 => _mm256_srli_epi16::<4>(loaded),
+            _ => _mm256_srli_epi16::<6>(loaded),
         };
-        // SAFETY: the caller's promise.
-        unsafe {
-            let loaded = _mm256_loadu_si256(tile.add(at + half * LANES * DEPTH).cast());
-            let Layout::TwoBit = self else { return loaded };
-            let lowered = match s {
-                0 => loaded,
-                1 => _mm256_srli_epi16::<2>(loaded),
-                2 => _mm256_srli_epi16::<4>(loaded),
-                _ => _mm256_srli_epi16::<6>(loaded),
-            };
-            _mm256_and_si256(lowered, _mm256_set1_epi8(3))
-        }
+        _mm256_and_si256(lowered, _mm256_set1_epi8(3))
     }
 }
 
@@ -214,11 +180,11 @@ impl<D: Dot, const R: usize, const T: usize> Narrow<D, R, T> {
         stride: usize,
     ) {
         for s in 0..steps {
-            for t in 0..T {
+            for (t, tile) in tiles.into_iter().enumerate() {
                 for half in 0..HALVES {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        let weights = layout.load(tiles[t], group, s, half);
+                        let weights = load(layout, tile, (group, s), half);
                         for r in 0..R {
                             let four = q.add(r * stride + s * DEPTH).cast::<i32>().read_unaligned();
                             let sums = &mut self.sums[r][t][half];
