@@ -16,12 +16,18 @@
 //! ([`two_bit`]) and multiplies whole projections ([`project`]). Its head is screened by eight-bit weights ([`bytes`]).
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
 pub mod bytes;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod layout;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 pub mod project;
 mod scalar;
 pub mod two_bit;
@@ -70,12 +76,19 @@ pub trait TernaryKernel: Sync {
 }
 
 /// All kernels, the plainest first.
-#[cfg(target_arch = "x86_64")]
-pub static KERNELS: &[&dyn TernaryKernel] =
-    &[&scalar::Scalar, &avx2::Avx2, &avx_vnni::AvxVnni, &avx512vnni::Avx512Vnni];
-/// All kernels, the plainest first.
-#[cfg(not(target_arch = "x86_64"))]
-pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar];
+pub static KERNELS: &[&dyn TernaryKernel] = &[
+    &scalar::Scalar,
+    #[cfg(target_arch = "x86_64")]
+    &avx2::Avx2,
+    #[cfg(target_arch = "x86_64")]
+    &avx_vnni::AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    &avx512vnni::Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    &amx::Amx,
+    #[cfg(target_arch = "aarch64")]
+    &neon_dot::NeonDot,
+];
 
 /// The kernels that this machine can run.
 pub fn supported() -> impl Iterator<Item = &'static dyn TernaryKernel> {
