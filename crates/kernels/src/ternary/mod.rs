@@ -62,6 +62,11 @@ pub trait TernaryKernel: Sync {
     /// If a slice is too short or this machine lacks the instructions.
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
 
+    /// Rows up to which two-bit weights are best read as they lie; with more, a panel is spread to a byte a weight first.
+    fn two_bit_rows_max(&self) -> usize {
+        ROWS
+    }
+
     /// [`TernaryKernel::panel`] from a panel of [`two_bit`] weights: for few rows, where reading the weights is the work.
     ///
     /// # Panics

@@ -38,6 +38,10 @@ impl TernaryKernel for Amx {
         Avx512Vnni.is_supported() && detect::is_usable()
     }
 
+    fn two_bit_rows_max(&self) -> usize {
+        ROWS_MIN - 1
+    }
+
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
         match sums.len() < ROWS_MIN {
             true => Avx512Vnni.panel(packed, k, q, sums),
