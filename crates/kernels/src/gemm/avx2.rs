@@ -165,9 +165,9 @@ unsafe fn multiply<S: Step, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ah
     let masks = [first(tile.cols), first(tile.cols.saturating_sub(8))];
     let (rows, cols) = tile.units;
     debug_assert!(cols.is_empty() || rows.len() >= tile.rows && cols.len() == NR);
-    // SAFETY: units are of whole panels.
     let cols = match cols {
         [] => [_mm256_setzero_ps(); 2],
+        // SAFETY: units are of whole panels.
         cols => unsafe { [_mm256_loadu_ps(cols.as_ptr()), _mm256_loadu_ps(cols.as_ptr().add(8))] },
     };
     let rows = rows.as_ptr();

@@ -10,7 +10,10 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bfp;
+// Fetching ahead is written for x86-64 alone.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod kernel;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod pack;
 mod scalar;
 mod view;

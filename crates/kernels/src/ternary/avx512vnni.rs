@@ -28,22 +28,22 @@ impl TernaryKernel for Avx512Vnni {
         "avx512vnni-i8-ternary"
     }
 
-    fn isa(&self) -> Isa {
-        Isa::Avx512
+    fn is_supported(&self) -> bool {
+        Isa::Avx512.is_supported()
     }
 
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
         assert!(packed.len() == k.div_ceil(DEPTH) * STEP);
-        self.strided(packed, Strides { step: STEP, register: LANES * DEPTH }, k, q, sums);
+        multiply::<STEP>(packed, LANES * DEPTH, k, q, sums);
     }
 
     fn panel_bytes(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
         assert!(packed.len() == TILES * bytes::tile_len(k));
-        self.strided(packed, Strides { step: bytes::STEP, register: bytes::tile_len(k) }, k, q, sums);
+        multiply::<{ bytes::STEP }>(packed, bytes::tile_len(k), k, q, sums);
     }
 
     fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
-        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
+        assert!(self.is_supported(), "this machine lacks AVX-512 VNNI");
         assert!(packed.len() == TILES * tile_len(k) && q.len() == sums.len() * k);
         for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
             let q = &q[block * ROWS * k..][..sums.len() * k];
@@ -132,22 +132,14 @@ unsafe fn rows_two_bit<const R: usize>(packed: &[u8], k: usize, q: &[i8], sums: 
             }
         }
     };
-    for at in 0..k / GROUP {
-        group(at, std::array::from_fn(|row| q[row * k + at * GROUP..].as_ptr()));
+    let tails: [[i8; GROUP]; R] = std::array::from_fn(|row| tail(&q[row * k..][..k]));
+    // One call: the sums stay in registers only where it is inlined.
+    for at in 0..k.div_ceil(GROUP) {
+        let (q, stride) =
+            if at < k / GROUP { (q[at * GROUP..].as_ptr(), k) } else { (tails.as_ptr().cast(), GROUP) };
+        group(at, std::array::from_fn(|row| q.wrapping_add(row * stride)));
     }
-    if !k.is_multiple_of(GROUP) {
-        let tails: [[i8; GROUP]; R] = std::array::from_fn(|row| tail(&q[row * k..][..k]));
-        group(k / GROUP, std::array::from_fn(|row| tails[row].as_ptr()));
-    }
-    for (totals, sums) in totals.iter().zip(sums) {
-        for (total, sums) in totals.iter().zip(sums.chunks_exact_mut(LANES)) {
-            // SAFETY: sixteen sums.
-            unsafe {
-                let old = _mm512_loadu_si512(sums.as_ptr().cast());
-                _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_add_epi32(old, *total));
-            }
-        }
-    }
+    write(&totals, sums);
 }
 
 /// Moves the codes of step `s` to the bottom of their bytes.
@@ -170,32 +162,22 @@ fn tail(q: &[i8]) -> [i8; GROUP] {
     padded
 }
 
-/// Where the bytes of a panel lie.
-#[derive(Clone, Copy)]
-struct Strides {
-    /// from one four of k to the next
-    step: usize,
-    /// from the first sixteen columns to the next
-    register: usize,
-}
-
-impl Avx512Vnni {
-    /// Adds the products of a panel of bytes; whoever calls has compared the length of `packed` with the strides.
-    fn strided(&self, packed: &[u8], strides: Strides, k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
-        assert!(self.isa().is_supported(), "this machine lacks AVX-512 VNNI");
-        assert!(q.len() == sums.len() * k);
-        for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
-            let q = &q[block * ROWS * k..][..sums.len() * k];
-            // SAFETY: the instructions are there; lengths as asserted above and by the caller.
-            unsafe {
-                match sums.len() {
-                    1 => rows::<1>(packed, strides, k, q, sums),
-                    2 => rows::<2>(packed, strides, k, q, sums),
-                    3 => rows::<3>(packed, strides, k, q, sums),
-                    4 => rows::<4>(packed, strides, k, q, sums),
-                    5 => rows::<5>(packed, strides, k, q, sums),
-                    _ => rows::<6>(packed, strides, k, q, sums),
-                }
+/// Adds the products of a panel of bytes: `S` from one step of four k to the next, `register` from the first sixteen
+/// columns to the next; whoever calls has compared the length of `packed` with them.
+fn multiply<const S: usize>(packed: &[u8], register: usize, k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+    assert!(Isa::Avx512.is_supported(), "this machine lacks AVX-512 VNNI");
+    assert!(q.len() == sums.len() * k);
+    for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
+        let q = &q[block * ROWS * k..][..sums.len() * k];
+        // SAFETY: the instructions are there; lengths as asserted above and by the caller.
+        unsafe {
+            match sums.len() {
+                1 => rows::<1, S>(packed, register, k, q, sums),
+                2 => rows::<2, S>(packed, register, k, q, sums),
+                3 => rows::<3, S>(packed, register, k, q, sums),
+                4 => rows::<4, S>(packed, register, k, q, sums),
+                5 => rows::<5, S>(packed, register, k, q, sums),
+                _ => rows::<6, S>(packed, register, k, q, sums),
             }
         }
     }
@@ -204,62 +186,77 @@ impl Avx512Vnni {
 /// # Safety
 /// AVX-512 VNNI is there; `packed` holds ⌈k/4⌉ steps of four registers at the strides, `q` R rows of k, `sums` R rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const R: usize>(
+unsafe fn rows<const R: usize, const S: usize>(
     packed: &[u8],
-    strides: Strides,
+    register: usize,
     k: usize,
     q: &[i8],
     sums: &mut [[i32; PANEL]],
 ) {
-    let whole = k / DEPTH;
-    // SAFETY: every address that is read lies within the slices, by the caller's promise.
-    unsafe {
-        let mut totals = [[_mm512_set1_epi32(0); REGISTERS]; R];
-        for (totals, sums) in totals.iter_mut().zip(&*sums) {
-            for (j, total) in totals.iter_mut().enumerate() {
-                *total = _mm512_loadu_si512(sums.as_ptr().add(j * LANES).cast());
-            }
-        }
-        for step in 0..whole {
-            let weights = load(packed.as_ptr().add(step * strides.step), strides.register);
-            for (r, totals) in totals.iter_mut().enumerate() {
-                let four = q.as_ptr().add(r * k + step * DEPTH).cast::<i32>().read_unaligned();
-                accumulate(totals, &weights, four);
-            }
-        }
-        if !k.is_multiple_of(DEPTH) {
-            let weights = load(packed.as_ptr().add(whole * strides.step), strides.register);
-            for (r, totals) in totals.iter_mut().enumerate() {
-                let mut four = [0u8; DEPTH];
-                for (byte, q) in four.iter_mut().zip(&q[r * k + whole * DEPTH..(r + 1) * k]) {
-                    *byte = *q as u8;
-                }
-                accumulate(totals, &weights, i32::from_le_bytes(four));
-            }
-        }
-        for (totals, sums) in totals.iter().zip(sums) {
-            for (j, total) in totals.iter().enumerate() {
-                _mm512_storeu_si512(sums.as_mut_ptr().add(j * LANES).cast(), *total);
+    let mut totals = [[_mm512_setzero_si512(); REGISTERS]; R];
+    let tails: [[i8; GROUP]; R] = std::array::from_fn(|row| tail(&q[row * k..][..k]));
+    for at in 0..k / GROUP {
+        // SAFETY: four steps of a whole group, and sixteen of each row of q.
+        unsafe {
+            let q: [*const i8; R] = std::array::from_fn(|row| q.as_ptr().add(row * k + at * GROUP));
+            let weights: [*const u8; REGISTERS] =
+                std::array::from_fn(|j| packed.as_ptr().add(j * register + 4 * at * S));
+            for s in 0..4 {
+                step::<R>(
+                    &mut totals,
+                    weights.map(|weights| weights.add(s * S)),
+                    q.map(|q| q.add(s * DEPTH)),
+                );
             }
         }
     }
+    let whole = k / GROUP * 4;
+    for s in whole..k.div_ceil(DEPTH) {
+        // SAFETY: a step of the rest, and four of each padded tail.
+        unsafe {
+            let weights = std::array::from_fn(|j| packed.as_ptr().add(j * register + s * S));
+            let q = std::array::from_fn(|row| tails[row].as_ptr().add((s - whole) * DEPTH));
+            step::<R>(&mut totals, weights, q);
+        }
+    }
+    write(&totals, sums);
 }
 
-/// Four registers of weights, and a wish for those that come later.
+/// Adds one step of four k.
 ///
 /// # Safety
-/// AVX-512 is there and 64 bytes can be read at each of four strides.
+/// AVX-512 VNNI is there, 64 bytes can be read at each of `weights`, and four at each of `q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn load(from: *const u8, stride: usize) -> [__m512i; REGISTERS] {
-    std::array::from_fn(|j| {
-        let at = from.wrapping_add(j * stride);
+unsafe fn step<const R: usize>(
+    totals: &mut [[__m512i; REGISTERS]; R],
+    weights: [*const u8; REGISTERS],
+    q: [*const i8; R],
+) {
+    let weights = weights.map(|at| {
+        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
         // SAFETY: the caller's promise; a prefetch reads nothing.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-            _mm512_loadu_si512(at.cast())
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    });
+    for (totals, q) in totals.iter_mut().zip(q) {
+        // SAFETY: the caller's promise.
+        accumulate(totals, &weights, unsafe { q.cast::<i32>().read_unaligned() });
+    }
+}
+
+/// Adds the sums to those in memory.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn write<const R: usize>(totals: &[[__m512i; REGISTERS]; R], sums: &mut [[i32; PANEL]]) {
+    for (totals, sums) in totals.iter().zip(sums) {
+        for (total, sums) in totals.iter().zip(sums.chunks_exact_mut(LANES)) {
+            // SAFETY: sixteen sums.
+            unsafe {
+                let old = _mm512_loadu_si512(sums.as_ptr().cast());
+                _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_add_epi32(old, *total));
+            }
         }
-    })
+    }
 }
 
 #[inline]

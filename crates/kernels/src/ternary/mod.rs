@@ -16,15 +16,24 @@
 //! ([`two_bit`]) and multiplies whole projections ([`project`]). Its head is screened by eight-bit weights ([`bytes`]).
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 pub mod bytes;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod layout;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 pub mod project;
 mod scalar;
 pub mod two_bit;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
-use crate::isa::Isa;
 use crate::multiversion;
 use crate::pool::{Pool, Rows, SharedMut};
 use std::ops::Range;
@@ -43,8 +52,8 @@ pub trait TernaryKernel: Sync {
     /// As benches and run records name it.
     fn name(&self) -> &'static str;
 
-    /// The instructions it needs.
-    fn isa(&self) -> Isa;
+    /// Whether this machine can run it.
+    fn is_supported(&self) -> bool;
 
     /// Adds `Σ_k q[m][k]·(code[n][k] + 1)` to `sums (rows, 64)` for one panel of `k` deep weights;
     /// `q (rows, k)` in −128..=127.
@@ -52,6 +61,11 @@ pub trait TernaryKernel: Sync {
     /// # Panics
     /// If a slice is too short or this machine lacks the instructions.
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]);
+
+    /// Rows up to which two-bit weights are best read as they lie; with more, a panel is spread to a byte a weight first.
+    fn two_bit_rows_max(&self) -> usize {
+        ROWS
+    }
 
     /// [`TernaryKernel::panel`] from a panel of [`two_bit`] weights: for few rows, where reading the weights is the work.
     ///
@@ -67,15 +81,23 @@ pub trait TernaryKernel: Sync {
 }
 
 /// All kernels, the plainest first.
-#[cfg(target_arch = "x86_64")]
-pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar, &avx2::Avx2, &avx512vnni::Avx512Vnni];
-/// All kernels, the plainest first.
-#[cfg(not(target_arch = "x86_64"))]
-pub static KERNELS: &[&dyn TernaryKernel] = &[&scalar::Scalar];
+pub static KERNELS: &[&dyn TernaryKernel] = &[
+    &scalar::Scalar,
+    #[cfg(target_arch = "x86_64")]
+    &avx2::Avx2,
+    #[cfg(target_arch = "x86_64")]
+    &avx_vnni::AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    &avx512vnni::Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    &amx::Amx,
+    #[cfg(target_arch = "aarch64")]
+    &neon_dot::NeonDot,
+];
 
 /// The kernels that this machine can run.
 pub fn supported() -> impl Iterator<Item = &'static dyn TernaryKernel> {
-    KERNELS.iter().copied().filter(|kernel| kernel.isa().is_supported())
+    KERNELS.iter().copied().filter(|kernel| kernel.is_supported())
 }
 
 /// The fastest kernel of this machine.

@@ -7,11 +7,11 @@ use crate::multiversion;
 use crate::pool::{PerWorker, Pool, SharedMut};
 use std::ops::Range;
 
-/// More rows than this (one pass of a kernel), and a panel is spread to one byte a weight once instead of at each pass.
-const SPREAD_ABOVE: usize = 6;
-
 /// Panels of a task: enough bytes in a row for the memory's own prefetching, enough tasks for any number of threads.
 const TASK_PANELS: usize = 4;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// A matrix at two bits and its scale.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ pub struct Scratch {
 impl Scratch {
     /// For up to `rows` rows and `depth` deep matrices on `threads` threads, with `kernel`.
     pub fn new(threads: usize, rows: usize, depth: usize, kernel: &'static dyn TernaryKernel) -> Self {
-        let bytes = if rows > SPREAD_ABOVE { depth.div_ceil(DEPTH) * STEP } else { 0 };
+        let bytes = if rows > kernel.two_bit_rows_max() { depth.div_ceil(DEPTH) * STEP + LINE } else { 0 };
         Self { kernel, panels: PerWorker::new(threads, || vec![0; bytes]), starts: vec![0; rows] }
     }
 }
@@ -199,8 +199,11 @@ impl Block<'_> {
     /// Hands `consume` the exact sums of one panel, row by row.
     fn sums(&mut self, weights: TwoBit, panel: usize, mut consume: impl FnMut(usize, &[i32; PANEL])) {
         let packed = weights.panel(panel);
-        let many = self.starts.len() > SPREAD_ABOVE;
-        let spread = &mut self.spread[..if many { self.depth.div_ceil(DEPTH) * STEP } else { 0 }];
+        let many = self.starts.len() > self.kernel.two_bit_rows_max();
+        // A load that crosses two lines costs two.
+        let aligned = self.spread.as_ptr().align_offset(LINE);
+        let len = if many { self.depth.div_ceil(DEPTH) * STEP } else { 0 };
+        let spread = self.spread.get_mut(aligned..aligned + len).unwrap_or_default();
         if many {
             unpack_panel(packed, self.depth, spread);
         }

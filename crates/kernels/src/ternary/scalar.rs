@@ -2,7 +2,6 @@
 
 use super::two_bit::{GROUP, GROUP_BYTES, TILE, tile_len};
 use super::{DEPTH, PANEL, STEP, TernaryKernel, bytes};
-use crate::isa::Isa;
 
 /// The portable kernel.
 pub struct Scalar;
@@ -12,8 +11,8 @@ impl TernaryKernel for Scalar {
         "scalar-i8-ternary"
     }
 
-    fn isa(&self) -> Isa {
-        Isa::Scalar
+    fn is_supported(&self) -> bool {
+        true
     }
 
     fn panel(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
