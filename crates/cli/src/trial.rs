@@ -63,6 +63,9 @@ const FLIPS: f32 = 0.1;
 /// layers make of the former is not smaller.
 const PER_ROUNDING: f32 = 8.0;
 
+/// Why there is no agreement.
+pub const NO_ROOM: &str = "prompts were not run: the memory left does not hold the network";
+
 /// The largest relative difference of logits that is no sign of a mistake.
 pub fn allowed(rounding: f32) -> f32 {
     FLIPS + PER_ROUNDING * rounding
@@ -117,7 +120,7 @@ impl Progress for Trial {
                 return Err(unfit(what, "to write it all the same, use --no-prompts"));
             }
             Ok(None) => {
-                self.outcome = "prompts were not run: the memory left does not hold the network".to_owned();
+                self.outcome = NO_ROOM.to_owned();
                 return Ok(());
             }
             Ok(Some(agreement)) => agreement,
