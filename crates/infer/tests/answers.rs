@@ -3,6 +3,7 @@
 use infer::{Answers, prompts};
 use model::{Activation, Config, Weights};
 
+#[allow(dead_code)] // it takes the tokenizer only
 mod common;
 
 fn weights(config: &Config) -> Weights {

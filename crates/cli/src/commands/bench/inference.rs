@@ -1,6 +1,7 @@
 //! `trilobit bench decode|prefill`: how fast a model is served, and how near that is to what the machine can do.
 
 use super::{peak_rss_mb, peer, threads};
+use crate::commands::generate::Kv;
 use anyhow::{Result, bail};
 use checkpoint::OpenOptions;
 use infer::{Batch, Engine, EngineOptions, Limits, Model, Piece, SequenceId, Want};
@@ -27,12 +28,18 @@ pub struct Args {
     /// Tokens: decode generates them, prefill reads them [default: 64 and 512]
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
+    /// Tokens that each sequence has read before decoding is timed
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    prompt: u32,
     /// Sequences decoded together
     #[arg(long, value_name = "M", default_value_t = 1)]
     sequences: usize,
     /// All logits of each token instead of the best one (greedy)
     #[arg(long)]
     all_logits: bool,
+    /// Keys and values [default: as computed where a whole context fits in 256 MB]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    kv: Option<Kv>,
     /// Repetitions; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -45,12 +52,13 @@ pub struct Args {
     json: bool,
 }
 
-/// Tokens before those that `decode` times.
-const PROMPT: usize = 8;
+/// Tokens of a sequence that are read at once.
+const ROWS: usize = 512;
 
 impl Args {
     fn engine(&self) -> Result<Engine> {
-        let options = EngineOptions { threads: threads(self.threads), ..EngineOptions::default() };
+        let kv = self.kv.map(Into::into);
+        let options = EngineOptions { threads: threads(self.threads), kv, ..EngineOptions::default() };
         let path = match &self.model {
             Some(_) if self.random => {
                 bail!("a model was named, so --random has nothing to do; leave one of them out")
@@ -72,24 +80,31 @@ pub fn decode(args: &Args) -> Result<()> {
     let engine = args.engine()?;
     let tokens = args.tokens.unwrap_or(64);
     let want = if args.all_logits { Want::All } else { Want::Best(1) };
-    let context = (PROMPT + tokens).min(engine.config().context);
+    let prompt = args.prompt as usize;
+    let context = (prompt + tokens).min(engine.config().context);
+    if prompt >= context {
+        bail!(
+            "--prompt {prompt} leaves no place to decode in: the context is {} tokens",
+            engine.config().context
+        );
+    }
     let limits = Limits {
         sequences: args.sequences,
         context,
         tokens: args.sequences * (context + 31),
-        rows: (args.sequences * PROMPT).max(1),
+        rows: args.sequences.max(ROWS.min(context)),
     };
     let mut batch = engine.batch(limits);
     let sequences: Vec<SequenceId> = (0..args.sequences).map_while(|_| batch.open(context)).collect();
-    let tokens = tokens.min(context - PROMPT);
+    let tokens = tokens.min(context - prompt);
     let rounds = Rounds::run(args, (tokens * sequences.len()) as f64, || {
-        decode_round(&mut batch, &sequences, tokens, want)
+        decode_round(&mut batch, &sequences, (prompt, tokens), want)
     })?;
     let steps = rounds.speed() / sequences.len() as f64;
     let bytes = engine.decode_bytes(want) as f64;
     let bandwidth = bandwidth(engine.threads())?;
     let mut result = json!({
-        "threads": engine.threads(), "sequences": sequences.len(), "tokens": tokens,
+        "threads": engine.threads(), "sequences": sequences.len(), "prompt": prompt, "tokens": tokens,
         "tokens_per_s": steps * sequences.len() as f64, "ms_per_step": 1e3 / steps,
         "bytes_per_step": bytes, "gb_per_s": bytes * steps / 1e9, "read_gb_per_s": bandwidth,
         "share_of_read": bytes * steps / 1e9 / bandwidth, "peak_rss_mb": peak_rss_mb(),
@@ -99,13 +114,20 @@ pub fn decode(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Seconds for `tokens` steps after a prompt.
-fn decode_round(batch: &mut Batch, sequences: &[SequenceId], tokens: usize, want: Want) -> Result<f64> {
+/// Seconds for `tokens` steps after a prompt, which is read in the first round.
+fn decode_round(
+    batch: &mut Batch,
+    sequences: &[SequenceId],
+    (prompt, tokens): (usize, usize),
+    want: Want,
+) -> Result<f64> {
     let vocabulary = batch.config().vocabulary;
-    let prompt: Vec<u32> = (0..PROMPT).map(|i| id(i, vocabulary)).collect();
+    let ids: Vec<u32> = (0..prompt).map(|i| id(i, vocabulary)).collect();
     for &sequence in sequences {
-        batch.rewind(sequence, 0);
-        batch.forward(&[Piece { sequence, ids: &prompt, want }])?;
+        batch.rewind(sequence, batch.seen(sequence).min(prompt));
+        for ids in ids[batch.seen(sequence)..].chunks(ROWS) {
+            batch.forward(&[Piece { sequence, ids, want }])?;
+        }
     }
     let begun = Instant::now();
     for step in 0..tokens {
