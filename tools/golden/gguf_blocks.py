@@ -2,6 +2,7 @@
 
     pip install gguf==0.19.0 llama-cpp-python
     python tools/golden/gguf_blocks.py                  # rewrites the files
+    python tools/golden/gguf_blocks.py --check          # makes them elsewhere and compares
     python tools/golden/gguf_blocks.py --read FILE      # prints what the reference reader finds in a GGUF file
 
 The Python package `gguf` quantises and dequantises; the K-quants come from ggml's C library (`--ggml PATH`, or the one
@@ -11,12 +12,13 @@ that llama-cpp-python brings). I2_S exists in neither: it is written out here af
 import argparse
 import ctypes
 import importlib.util
+import tempfile
 from pathlib import Path
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 OUT = Path(__file__).resolve().parents[2] / "tests" / "golden" / "formats"
 BY_PACKAGE = [Type.F16, Type.BF16, Type.TQ1_0, Type.TQ2_0, Type.Q8_0, Type.Q4_0, Type.Q4_1]
@@ -63,7 +65,7 @@ def i2_s(codes, scale, group):
     return np.concatenate([packed.reshape(-1), tail])
 
 
-def blocks(library):
+def blocks(library, out):
     """`values/T` → `bytes/T` → `decoded/T`, and `drawn/T` → `decoded_drawn/T`."""
     rng = np.random.default_rng(1958)
     array = values(rng)
@@ -84,13 +86,13 @@ def blocks(library):
         tensors[f"bytes/{label}"] = i2_s(codes, 0.75, group)
     for name in (Type.TQ1_0, Type.TQ2_0):
         tensors[f"codes/{name.name}"] = gguf.quantize((codes * 0.75).astype(np.float32), name)
-    save_file(tensors, OUT / "blocks.safetensors")
+    save_file(tensors, out / "blocks.safetensors")
 
 
-def small_file():
+def small_file(out):
     """Every metadata type, and tensors of four types at an alignment of 64."""
     rng = np.random.default_rng(4)
-    writer = gguf.GGUFWriter(OUT / "small.gguf", "bitnet-b1.58")
+    writer = gguf.GGUFWriter(out / "small.gguf", "bitnet-b1.58")
     writer.add_custom_alignment(64)
     writer.add_uint8("a.u8", 255)
     writer.add_int8("a.i8", -128)
@@ -142,17 +144,37 @@ def ggml(path):
     return ctypes.CDLL(str(path))
 
 
+def check(library):
+    """Whether the committed files are what the references write today; the tests hold our blocks to the committed ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        blocks(library, out)
+        small_file(out)
+        made, kept = load_file(out / "blocks.safetensors"), load_file(OUT / "blocks.safetensors")
+        same = made.keys() == kept.keys() and all(made[name].tobytes() == kept[name].tobytes() for name in made)
+        same_file = (out / "small.gguf").read_bytes() == (OUT / "small.gguf").read_bytes()
+    formats = len(BY_PACKAGE) + len(BY_LIBRARY) + 2
+    print(f"{len(made)} tensors of {formats} formats {'equal' if same else 'DIFFER'}, "
+          f"small.gguf {'equal' if same_file else 'DIFFERS'}")
+    raise SystemExit(0 if same and same_file else 1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--read", help="read this GGUF file instead")
     parser.add_argument("--ggml", help="ggml's C library (libggml-base.so)")
+    parser.add_argument("--check", action="store_true", help="compare with the committed files instead of writing")
     arguments = parser.parse_args()
     if arguments.read:
         read(arguments.read)
         return
+    library = ggml(arguments.ggml)
+    if arguments.check:
+        check(library)
+        return
     OUT.mkdir(parents=True, exist_ok=True)
-    blocks(ggml(arguments.ggml))
-    small_file()
+    blocks(library, OUT)
+    small_file(OUT)
 
 
 main()

@@ -57,7 +57,7 @@ def check(name, folder):
     wanted = torch.tensor(expected["logits"])
     error = float((logits - wanted).abs().max() / wanted.abs().max())
     same = greedy(model, expected["ids"], len(expected["greedy"])) == expected["greedy"]
-    return error < TOLERANCE and same, f"{type(model).__name__}, logits within {error:.1e}, greedy {'equal' if same else 'DIFFERENT'}"
+    return error < TOLERANCE and same, error, f"{type(model).__name__}, logits within {error:.1e}, greedy {'equal' if same else 'DIFFERENT'}"
 
 
 @torch.no_grad()
@@ -87,18 +87,20 @@ def main():
         sys.exit(__doc__)
     trilobit, out = sys.argv[1], pathlib.Path(sys.argv[2])
     out.mkdir()
-    good = True
+    good, worst, exports = True, 0.0, 0
     for folder in sorted(GOLDEN.iterdir()):
         config = json.loads((folder / "config.json").read_text())
         ternary = "quantization_config" in config or config["architectures"] == ["BitnetForCausalLM"]
         for mode, arguments in (TERNARY if ternary else {"dense": []}).items():
             target = out / f"{folder.name}-{mode}"
             export(trilobit, folder, target, arguments)
-            fine, said = check(folder.name, target)
-            good &= fine
+            fine, error, said = check(folder.name, target)
+            good, worst, exports = good and fine, max(worst, error), exports + 1
             print(f"{folder.name} as {mode}: {said}", flush=True)
     if os.environ.get("TRILOBIT_DATA"):
         good &= check_bitllama(trilobit, os.environ["TRILOBIT_DATA"], out)
+    print(f"{exports} exports of {len(list(GOLDEN.iterdir()))} folders: logits within {worst:.1e}, "
+          f"greedy tokens {'equal' if good else 'DIFFERENT'}")
     sys.exit(0 if good else 1)
 
 

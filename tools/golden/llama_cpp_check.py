@@ -58,6 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.data / "models/bitllama2"
     prompts = [p["ids"] for p in json.loads((folder / "reference.json").read_text())[0]["prompts"]]
+    answers = 0
     with tempfile.TemporaryDirectory() as work:
         for kind in ["f16", *FILE_TYPES]:
             command = [args.trilobit, "export", "gguf", folder / "bitllama-3M.bin", "--tokenizer", folder / "tokenizer.json",
@@ -73,7 +74,8 @@ def main() -> None:
                     print(f"{name}: {equal} of {args.steps} greedy tokens equal after {len(prompt)} tokens", flush=True)
                     if a != b:
                         raise SystemExit(f"llama.cpp {a}\ntrilobit  {b}")
-    print("OK")
+                    answers += 1
+    print(f"TQ1_0 and TQ2_0, ours read there and theirs read here: {answers} answers of {args.steps} greedy tokens equal")
 
 
 if __name__ == "__main__":

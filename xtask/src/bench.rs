@@ -4,16 +4,17 @@
 //! each other, several times, and where a reading of the memory's speed shows how quiet the machine was.
 
 use anyhow::{Context, Result, bail};
+use peer::{SPEED, measure, speed, spread};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The key that a command's JSON line must have.
-const SPEED: &str = "tokens_per_s";
+#[path = "../../crates/cli/src/commands/bench/peer.rs"]
+mod peer;
 
 /// Larger than the last-level cache of the machines that we measure on.
 const READ_BYTES: usize = 1 << 30;
@@ -82,48 +83,11 @@ struct Round {
     ratio: f64,
 }
 
-/// Runs a command in the shell and returns the JSON object on the last line of its stdout.
-fn measure(root: &Path, command: &str) -> Result<Map<String, Value>> {
-    let output = Command::new("sh")
-        .args(["-c", command])
-        .current_dir(root)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start sh")?;
-    if !output.status.success() {
-        bail!("'{command}' failed ({})", output.status);
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
-    let object = serde_json::from_str(last.unwrap_or_default())
-        .with_context(|| format!("the last line of '{command}' on stdout is no JSON object"))?;
-    speed(&object).with_context(|| format!("'{command}'"))?;
-    Ok(object)
-}
-
-fn speed(object: &Map<String, Value>) -> Result<f64> {
-    match object.get(SPEED).and_then(Value::as_f64) {
-        Some(speed) if speed > 0.0 => Ok(speed),
-        _ => bail!("the JSON line has no positive '{SPEED}'"),
-    }
-}
-
 /// A side's command, the spread of its speed, and all that it printed.
 fn side<'a>(command: &str, printed: impl Iterator<Item = &'a Map<String, Value>>) -> Result<Value> {
     let printed: Vec<_> = printed.collect();
     let speeds = printed.iter().map(|object| speed(object)).collect::<Result<Vec<_>>>()?;
     Ok(json!({ "command": command, SPEED: spread(speeds), "printed": printed }))
-}
-
-/// Median, smallest and largest. `values` is not empty.
-fn spread(mut values: Vec<f64>) -> Value {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    let median = match values.len() % 2 {
-        1 => values[half],
-        _ => (values[half - 1] + values[half]) / 2.0,
-    };
-    json!({ "median": median, "min": values[0], "max": values[values.len() - 1] })
 }
 
 /// Plain reading of main memory in GB/s, by one thread and by all: the best of three.
@@ -232,22 +196,6 @@ mod tests {
             (47_541, "2100-03-01"),
         ] {
             assert_eq!(date(days * 86_400 + 86_399), expected);
-        }
-    }
-
-    #[test]
-    fn the_spread_of_odd_and_even_counts() {
-        assert_eq!(spread(vec![3.0, 1.0, 2.0]), json!({"median": 2.0, "min": 1.0, "max": 3.0}));
-        assert_eq!(spread(vec![4.0, 1.0]), json!({"median": 2.5, "min": 1.0, "max": 4.0}));
-    }
-
-    #[test]
-    fn the_last_line_of_a_command_is_its_result() {
-        let root = Path::new(".");
-        let object = measure(root, "echo chatter; echo '{\"tokens_per_s\": 12.5}'; echo").expect("a result");
-        assert_eq!(speed(&object).expect("a speed"), 12.5);
-        for sick in ["exit 3", "true", "echo '{}'", "echo '{\"tokens_per_s\": 0}'", "echo '[1]'"] {
-            assert!(measure(root, sick).is_err(), "{sick}");
         }
     }
 

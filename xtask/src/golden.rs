@@ -1,8 +1,9 @@
 //! `cargo xtask golden`: makes the golden files anew with the Python scripts in `tools/golden`.
 //!
-//! A script `make_NAME.py` needs nothing but its Python packages; a script `fetch_NAME.py` downloads a model
-//! or a tokenizer first and runs only with `--full`. All other files there are modules of the scripts. Each
-//! script knows where its files lie; which of them changed is seen by comparing the tree before and after.
+//! Those are the scripts `make_NAME.py`; each knows where its files lie, and which of them changed is seen by comparing the
+//! tree before and after. With `--full` nothing is made: see [`full`].
+
+mod full;
 
 use crate::tree;
 use anyhow::{Context, Result, bail};
@@ -19,20 +20,23 @@ const ENVIRONMENT: &str = "target/golden-venv";
 /// As typed.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run the scripts that download models or tokenizers, too
-    #[arg(long)]
+    /// Instead, compare with everything that needs a download: transformers, llama.cpp, ggml, real models
+    #[arg(long, conflicts_with = "names")]
     full: bool,
     /// Only these scripts: the file name, with or without `.py`
     names: Vec<String>,
 }
 
-/// Runs the scripts and names the files that changed; false where any did.
+/// Runs the scripts and names the files that changed; false where any did. With `--full` compares; false where a check failed.
 ///
 /// # Errors
 /// Where there is no script to run, the environment cannot be made, or a script fails.
 pub fn run(root: &Path, args: &Args) -> Result<bool> {
-    let scripts = scripts(root, args)?;
-    let python = environment(root)?;
+    if args.full {
+        return full::run(root);
+    }
+    let scripts = scripts(root, &args.names)?;
+    let python = environment(root, ENVIRONMENT, REQUIREMENTS)?;
     let before = contents(root)?;
     for script in &scripts {
         eprintln!("==> {script}");
@@ -49,42 +53,41 @@ pub fn run(root: &Path, args: &Args) -> Result<bool> {
 }
 
 /// The names of the scripts to run, sorted.
-fn scripts(root: &Path, args: &Args) -> Result<Vec<String>> {
+fn scripts(root: &Path, names: &[String]) -> Result<Vec<String>> {
     let mut scripts = Vec::new();
     for entry in fs::read_dir(root.join(SCRIPTS)).with_context(|| format!("cannot read {SCRIPTS}"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if let Some(stem) = name.strip_suffix(".py")
-            && is_chosen(stem, args)
+            && is_chosen(stem, names)
         {
             scripts.push(name);
         }
     }
     scripts.sort();
     if scripts.is_empty() {
-        bail!("no script in {SCRIPTS} is called so; they are named make_NAME.py, or fetch_NAME.py (--full)");
+        bail!("no script in {SCRIPTS} is called so; they are named make_NAME.py");
     }
     Ok(scripts)
 }
 
-fn is_chosen(stem: &str, args: &Args) -> bool {
+fn is_chosen(stem: &str, names: &[String]) -> bool {
     let named = |name: &String| name.trim_end_matches(".py") == stem;
-    let runs = stem.starts_with("make_") || (args.full && stem.starts_with("fetch_"));
-    runs && (args.names.is_empty() || args.names.iter().any(named))
+    stem.starts_with("make_") && (names.is_empty() || names.iter().any(named))
 }
 
-/// The Python of a virtual environment that holds the pinned packages; made where missing or out of date.
-fn environment(root: &Path) -> Result<PathBuf> {
-    let folder = root.join(ENVIRONMENT);
-    let python = folder.join("bin/python");
-    let stamp = folder.join("requirements.txt");
+/// The Python of the virtual environment `folder`, which holds the packages of `requirements`; made where missing or out of
+/// date.
+fn environment(root: &Path, folder: &str, requirements: &str) -> Result<PathBuf> {
+    let python = root.join(folder).join("bin/python");
+    let stamp = root.join(folder).join("requirements.txt");
     let wanted =
-        fs::read_to_string(root.join(REQUIREMENTS)).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
+        fs::read_to_string(root.join(requirements)).with_context(|| format!("cannot read {requirements}"))?;
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    eprintln!("==> making {ENVIRONMENT} (PyTorch is large; this happens once)");
-    call(root, Command::new("python3").args(["-m", "venv", "--clear", ENVIRONMENT]))?;
-    call(root, Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r", REQUIREMENTS]))?;
+    eprintln!("==> making {folder} (PyTorch is large; this happens once)");
+    call(root, Command::new("python3").args(["-m", "venv", "--clear", folder]))?;
+    call(root, Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r", requirements]))?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(python)
 }
@@ -130,17 +133,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_never_run_and_downloads_only_when_asked() {
-        let args = |full, names: &[&str]| Args {
-            full,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
+    fn only_scripts_that_make_files_run() {
+        let chosen = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            ["bitnet", "hf_export_check", "make_model", "make_ops"].map(|stem| is_chosen(stem, &names))
         };
-        let chosen = |args: &Args| {
-            ["bitnet", "fetch_llama", "make_model", "make_ops"].map(|stem| is_chosen(stem, args))
-        };
-        assert_eq!(chosen(&args(false, &[])), [false, false, true, true]);
-        assert_eq!(chosen(&args(true, &[])), [false, true, true, true]);
-        assert_eq!(chosen(&args(true, &["make_ops.py", "bitnet"])), [false, false, false, true]);
+        assert_eq!(chosen(&[]), [false, false, true, true]);
+        assert_eq!(chosen(&["make_ops.py", "bitnet"]), [false, false, false, true]);
     }
 
     #[test]

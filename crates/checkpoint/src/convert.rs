@@ -4,7 +4,7 @@
 use crate::compare::{self, Tensor};
 use crate::loaded::Loaded;
 use crate::native::{self, SCALE_SUFFIX};
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Written};
 use crate::tensors_out::TensorsOut;
 use crate::ternary::Distortion;
 use formats::safetensors::{Dtype, TensorInfo};
@@ -128,7 +128,7 @@ pub(crate) fn compare(
 }
 
 /// Writes the model as the native checkpoint folder `out`, which must not exist: values as F32, ternary tensors as
-/// codes (I8) with their own scale. What was written is read again and compared. Returns the number of tensors.
+/// codes (I8) with their own scale. What was written is read again, compared, and judged by `progress`. Returns the number of tensors.
 ///
 /// # Errors
 /// What reading says; what was written does not read back; the disk.
@@ -141,7 +141,7 @@ pub fn import(model: &Loaded, out: &Path, progress: &mut dyn Progress) -> Result
         let file = formats::safetensors::File::open(&dir.join(native::WEIGHTS))?;
         let written = crate::arena::table(model.config().clone(), file)?;
         compared = compare(&*model.source, model.config(), &written, 0.0, dir, progress)?.0;
-        Ok(())
+        progress.judge(&Written { source: &*model.source, written: &written, rounding: 0.0 })
     })?;
     Ok(compared)
 }

@@ -25,4 +25,4 @@ pub mod ternary;
 pub use convert::{Report, import};
 pub use loaded::{Dialect, Loaded, OpenOptions, TokenizerFrom, open, open_with};
 pub use locate::{Located, candidates, locate};
-pub use progress::{Phase, Progress};
+pub use progress::{Phase, Progress, Written};

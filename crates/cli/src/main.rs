@@ -5,6 +5,7 @@ mod commands;
 mod interrupt;
 mod sampling;
 mod source;
+mod trial;
 mod watch;
 
 use clap::Parser;

@@ -53,13 +53,14 @@ impl SourceArgs {
         }
     }
 
-    /// Opens the model and warns about what was taken for granted. Where nothing says which id ends a text, the tokenizer is
-    /// asked.
+    /// Opens the model and warns about what was taken for granted. Where nothing says which ids end a text, the tokenizer is
+    /// asked; what a model declares is converted as it is, without the names that serving adds.
     pub fn open(&self) -> Result<Loaded> {
         let mut model = checkpoint::open_with(&self.model, &self.options())?;
         let tokenizer = infer::tokenizer(&model)?;
         if model.end_ids.is_empty() {
-            model.end_ids.extend(tokenizer.and_then(|tokenizer| tokenizer.end_of_text()));
+            model.end_ids = tokenizer.map_or(Vec::new(), |tokenizer| tokenizer.end_ids());
+            model.end_ids.sort_unstable();
         }
         for warning in &model.warnings {
             eprintln!("warning: {warning}");

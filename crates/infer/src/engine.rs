@@ -222,6 +222,7 @@ impl Loader<'_> {
                     tensor,
                     (&mut memory, bytes),
                 )?);
+                self.source.release(&name);
             }
             let linears = linears.try_into().unwrap_or_else(|_| unreachable!("seven projections"));
             blocks.push(Block { gains, extras, linears });

@@ -4,6 +4,7 @@
 //! [`Model`] adds the tokenizer of a checkpoint, [`generate()`] the way from ids back to text.
 #![forbid(unsafe_code)]
 
+mod agreement;
 mod attention;
 mod batch;
 mod decode;
@@ -21,6 +22,7 @@ mod session;
 mod stop;
 mod table;
 
+pub use agreement::{Agreement, Answers, prompts};
 pub use batch::{Batch, Limits, Piece, Scores, SequenceId, Want};
 pub use decode::{Constraint, Grammar, Proposals};
 pub use engine::{Engine, EngineOptions};

@@ -1,6 +1,6 @@
 //! The keys and values of all sequences, in pages of a fixed number of positions that any sequence can take.
 
-use kernels::half;
+use kernels::{attend, half, quantize};
 use model::Config;
 use std::ops::Range;
 
@@ -14,6 +14,8 @@ pub enum KvType {
     F32,
     /// binary16: half the memory, values rounded to 11 bits and to ±65504
     F16,
+    /// int8: a quarter of the memory, the values of a position and head rounded to 1/127 of the largest
+    I8,
 }
 
 /// Bytes of one sequence of full length that are worth keeping as computed.
@@ -44,6 +46,27 @@ pub(crate) struct Pages {
 enum Data {
     F32(Vec<f32>),
     F16(Vec<u16>),
+    /// codes as the elements lie, and for each block of them (PAGE) units: a value is code · unit of its position
+    I8 {
+        codes: Vec<i8>,
+        units: Vec<f32>,
+    },
+}
+
+/// Greatest code of int8.
+const CODE_MAX: f32 = 127.0;
+
+/// What code 1 stands for; NaN where a value is not finite, so that it is not lost.
+fn unit(values: &[f32]) -> f32 {
+    match values.iter().all(|value| value.is_finite()) {
+        true => quantize::largest_magnitude(values) / CODE_MAX,
+        false => f32::NAN,
+    }
+}
+
+/// `1 / unit`, 0 where all values are too small to have one.
+fn inverse(unit: f32) -> f32 {
+    if unit >= f32::MIN_POSITIVE { unit.recip() } else { 0.0 }
 }
 
 /// One head of one layer of a page.
@@ -61,6 +84,7 @@ impl Pages {
         let data = match kind {
             KvType::F32 => Data::F32(vec![0.0; pages * page]),
             KvType::F16 => Data::F16(vec![0; pages * page]),
+            KvType::I8 => Data::I8 { codes: vec![0; pages * page], units: vec![0.0; pages * page / size] },
         };
         let free = (0..pages as u32).rev().collect();
         Self { data, page, kv_heads, size, free, users: vec![0; pages] }
@@ -98,6 +122,7 @@ impl Pages {
         for (head, (key, value)) in key.chunks_exact(size).zip(value.chunks_exact(size)).enumerate() {
             let block = Block { page, layer, head };
             let (keys, values) = (self.range(block, 0), self.range(block, 1));
+            let places = [&keys, &values].map(|range| range.start / size + position);
             let values = values.start + position * size..values.start + (position + 1) * size;
             match &mut self.data {
                 Data::F32(data) => {
@@ -112,30 +137,49 @@ impl Pages {
                         .for_each(|(kept, key)| half::narrow_f16(&[*key], std::slice::from_mut(kept)));
                     half::narrow_f16(value, &mut data[values]);
                 }
+                Data::I8 { codes, units } => {
+                    let (key_unit, value_unit) = (unit(key), unit(value));
+                    (units[places[0]], units[places[1]]) = (key_unit, value_unit);
+                    let column = codes[keys].iter_mut().skip(position).step_by(PAGE);
+                    let scale = inverse(key_unit);
+                    column.zip(key).for_each(|(kept, key)| {
+                        quantize::round_to_i8(&[*key], scale, std::slice::from_mut(kept))
+                    });
+                    quantize::round_to_i8(value, inverse(value_unit), &mut codes[values]);
+                }
             }
         }
     }
 
     /// The keys (D, PAGE) of a block, widened into `wide` where they are kept narrower.
     pub(crate) fn keys<'a>(&'a self, block: Block, wide: &'a mut [f32]) -> &'a [f32] {
-        self.widened(self.range(block, 0), wide)
+        let range = self.range(block, 0);
+        let wide = &mut wide[..range.len()];
+        match &self.data {
+            Data::F32(data) => return &data[range],
+            Data::F16(data) => half::widen_f16(&data[range], wide),
+            Data::I8 { codes, units } => {
+                let units = units[range.start / self.size..].first_chunk().expect("a page has PAGE units");
+                attend::widen_keys(&codes[range], units, wide);
+            }
+        }
+        wide
     }
 
     /// The values (`positions`, D) of a block, as [`Pages::keys`].
     pub(crate) fn values<'a>(&'a self, block: Block, positions: usize, wide: &'a mut [f32]) -> &'a [f32] {
         let start = self.range(block, 1).start;
-        self.widened(start..start + positions * self.size, wide)
-    }
-
-    fn widened<'a>(&'a self, range: Range<usize>, wide: &'a mut [f32]) -> &'a [f32] {
+        let range = start..start + positions * self.size;
+        let wide = &mut wide[..range.len()];
         match &self.data {
-            Data::F32(data) => &data[range],
-            Data::F16(data) => {
-                let wide = &mut wide[..range.len()];
-                half::widen_f16(&data[range], wide);
-                wide
+            Data::F32(data) => return &data[range],
+            Data::F16(data) => half::widen_f16(&data[range], wide),
+            Data::I8 { codes, units } => {
+                let units = &units[start / self.size..][..positions];
+                attend::widen_values(&codes[range], units, wide);
             }
         }
+        wide
     }
 
     /// Where the keys (`kind` 0) or values (1) of a block lie.
@@ -166,6 +210,32 @@ mod tests {
                 (vec![3.0, 13.0], vec![4.0, 14.0])
             );
             assert_eq!(pages.values(block, 2, &mut wide), [7.0, 8.0, 17.0, 18.0]);
+        }
+    }
+
+    #[test]
+    fn eight_bits_are_within_half_a_step_of_each_position_and_keep_what_is_not_finite() {
+        let mut pages = Pages::new(KvType::I8, 1, 1, 1, 3);
+        let page = pages.take();
+        let rows =
+            [[1.0, -0.3, 0.01], [1e-3, 2e-3, -7e-4], [0.0; 3], [f32::NAN, 1.0, 2.0], [1e-45, 0.0, 0.0]];
+        for (position, row) in rows.iter().enumerate() {
+            pages.write(page, 0, position, row, row);
+        }
+        let block = Block { page, layer: 0, head: 0 };
+        let (mut wide, mut other) = ([0.0; 3 * PAGE], [0.0; 3 * PAGE]);
+        let keys = pages.keys(block, &mut wide);
+        let values = pages.values(block, rows.len(), &mut other);
+        for (p, row) in rows.iter().enumerate() {
+            let step = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / 127.0;
+            for d in 0..3 {
+                let (key, value) = (keys[d * PAGE + p], values[p * 3 + d]);
+                assert!(key == value || key.is_nan() && value.is_nan());
+                match row.iter().all(|x| x.is_finite()) {
+                    true => assert!((key - row[d]).abs() <= 0.501 * step + 1e-44, "{key} for {}", row[d]),
+                    false => assert!(key.is_nan()),
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use kernels::half::{self, Half};
 use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::softmax;
 use model::Source;
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// Rows that a task reads or multiplies.
@@ -13,6 +14,9 @@ const TASK_ROWS: usize = 128;
 
 /// Rows that one call of gemm multiplies, so that their f32 copy stays small.
 const STRIPE_ROWS: usize = 1024;
+
+/// Elements that are read before the file's memory is given back, so that a large table is not in memory twice.
+const SPAN_ELEMENTS: usize = 1 << 24;
 
 /// (N, K) floats.
 pub(crate) struct Table {
@@ -138,21 +142,20 @@ fn read_half(
     kind: Half,
 ) -> Result<Option<Vec<u16>>, FileError> {
     let mut bits = vec![0u16; rows * columns];
+    let span = SPAN_ELEMENTS / columns + 1;
     let task = TASK_ROWS.min(rows.max(1));
     let mut buffers =
         PerWorker::new(pool.threads(), || (vec![0f32; task * columns], vec![0f32; task * columns]));
     // The first failure, or that a value did not fit: the tasks after it have nothing to do.
     let outcome: Mutex<Result<bool, FileError>> = Mutex::new(Ok(true));
-    pool.for_rows_with(
-        rows,
-        task,
-        &mut buffers,
-        Rows::new(&mut bits, columns),
-        |(wide, back), range, bits| {
+    for (index, bits) in bits.chunks_mut(span * columns).enumerate() {
+        let rows = bits.len() / columns;
+        let read = |(wide, back): &mut (Vec<f32>, Vec<f32>), range: Range<usize>, bits: &mut [u16]| {
             if !matches!(*outcome.lock().expect("no task panics with it"), Ok(true)) {
                 return;
             }
             let (wide, back) = (&mut wide[..bits.len()], &mut back[..bits.len()]);
+            let range = index * span + range.start..index * span + range.end;
             let result = source.read(name, range, wide).map(|()| {
                 narrow(kind, wide, bits, back);
                 wide.iter().zip(&*back).all(|(a, b)| a.to_bits() == b.to_bits())
@@ -160,8 +163,10 @@ fn read_half(
             if !matches!(result, Ok(true)) {
                 *outcome.lock().expect("no task panics with it") = result;
             }
-        },
-    );
+        };
+        pool.for_rows_with(rows, task, &mut buffers, Rows::new(bits, columns), read);
+        source.release(name);
+    }
     let exact = outcome.into_inner().expect("no task panics with it")?;
     Ok(exact.then_some(bits))
 }

@@ -57,6 +57,26 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// Keys (D, PAGE) of a page from eight bits: `wide[d][p] = codes[d][p] · units[p]`.
+    pub fn widen_keys(codes: &[i8], units: &[f32; PAGE], wide: &mut [f32]) {
+        for (codes, wide) in codes.as_chunks::<PAGE>().0.iter().zip(wide.as_chunks_mut::<PAGE>().0) {
+            for p in 0..PAGE {
+                wide[p] = f32::from(codes[p]) * units[p];
+            }
+        }
+    }
+
+    /// Values (P, D) of a page from eight bits: `wide[p][d] = codes[p][d] · units[p]`.
+    pub fn widen_values(codes: &[i8], units: &[f32], wide: &mut [f32]) {
+        let size = codes.len() / units.len();
+        let rows = codes.chunks_exact(size).zip(wide.chunks_exact_mut(size)).zip(units);
+        for ((codes, wide), unit) in rows {
+            wide.iter_mut().zip(codes).for_each(|(wide, code)| *wide = f32::from(*code) * unit);
+        }
+    }
+}
+
 #[inline(always)]
 fn scores_of<const G: usize>(queries: &[f32], keys: &[f32], factor: f32, scores: &mut [f32], stride: usize) {
     let size = keys.len() / PAGE;
@@ -113,6 +133,24 @@ mod tests {
 
     fn wave(n: usize, step: f32) -> Vec<f32> {
         (0..n).map(|i| (i as f32 * step).sin()).collect()
+    }
+
+    #[test]
+    fn eight_bits_widen_to_code_times_unit_of_the_position() {
+        let codes: Vec<i8> = (0..6 * PAGE).map(|i| (i * 37 % 255) as u8 as i8).collect();
+        let units: Vec<f32> = wave(PAGE, 0.3);
+        for &isa in Isa::supported() {
+            let (mut keys, mut values) = (vec![0.0; codes.len()], vec![0.0; 5 * 6]);
+            widen_keys::on(isa, &codes, units[..].try_into().unwrap(), &mut keys);
+            widen_values::on(isa, &codes[..5 * 6], &units[..5], &mut values);
+            for p in 0..PAGE {
+                (0..6)
+                    .for_each(|d| assert_eq!(keys[d * PAGE + p], f32::from(codes[d * PAGE + p]) * units[p]));
+            }
+            for (i, value) in values.iter().enumerate() {
+                assert_eq!(*value, f32::from(codes[i]) * units[i / 6]);
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{names, vocabulary};
 use crate::adapt::Adapted;
 use crate::convert::{self, Report};
 use crate::loaded::Loaded;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Written};
 use crate::ternary;
 use formats::gguf::{self, Declaration, Value, Writer};
 use formats::quant::{BlockFormat, F16, F32, I2_S, I2sLayout};
@@ -53,6 +53,8 @@ pub fn export(
     let done = rounded.write(model, architecture, &staged, progress).and_then(|report| {
         let written = super::open(&staged, I2sLayout::X86)?.0;
         let found = convert::compare(&rounded, &rounded.config, &written, 0.0, &staged, progress)?;
+        let rounding = rounding(options.format).max(rounding(options.embedding));
+        progress.judge(&Written { source: &*model.source, written: &written, rounding })?;
         std::fs::rename(&staged, out).map_err(|error| FileError::io(out, "write", &error))?;
         Ok(Report { tensors: found.0, ..report })
     });
@@ -270,6 +272,17 @@ fn file_type(format: &dyn BlockFormat) -> u32 {
         "TQ2_0" => 37,
         "F32" => 0,
         _ => 1,
+    }
+}
+
+/// The most by which a format moves a value (of a ternary one: the scale), relative to the largest in its block: half of the
+/// smallest step, which is 2⁻¹⁰ for an f16, 1/127 for 8 bits, 1/31 for 6 bits.
+fn rounding(format: &dyn BlockFormat) -> f32 {
+    match format.name() {
+        "F32" | "I2_S" => 0.0,
+        "Q8_0" => 0.5 / 127.0,
+        "Q6_K" => 0.5 / 31.0,
+        _ => 0.5 / 1024.0,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{CONFIG, INDEX, WEIGHTS};
 use crate::adapt::Adapted;
 use crate::convert::{self, Report};
 use crate::loaded::Loaded;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Written};
 use crate::tensors_out::TensorsOut;
 use crate::ternary::{self, Distortion};
 use formats::safetensors::{Dtype, TensorInfo};
@@ -252,17 +252,14 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Opens what was written and compares; (tensors, greatest relative difference).
+    /// Opens what was written, compares it and lets `progress` judge it; (tensors, greatest relative difference).
     fn compare(&self, dir: &Path, progress: &mut dyn Progress) -> Result<(usize, f32), FileError> {
         let written = super::open(dir)?.table;
-        convert::compare(
-            self.adapted,
-            &self.config,
-            &written,
-            self.options.tolerance(self.was_ternary()?),
-            dir,
-            progress,
-        )
+        let tolerance = self.options.tolerance(self.was_ternary()?);
+        let found = convert::compare(self.adapted, &self.config, &written, tolerance, dir, progress)?;
+        let source = &*self.model.source;
+        progress.judge(&Written { source, written: &written, rounding: tolerance })?;
+        Ok(found)
     }
 }
 

@@ -1,10 +1,11 @@
 //! `trilobit checkpoint`: look into a model, verify it, or compare two.
 
 use crate::source::{Bar, SourceArgs};
+use crate::trial;
 use anyhow::{Result, bail};
 use checkpoint::inspect::{self, Tensor};
 use checkpoint::native::Opened;
-use checkpoint::{Dialect, compare};
+use checkpoint::{Dialect, Loaded, compare};
 use formats::FileError;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,9 @@ pub struct Args {
 enum Action {
     /// Configuration, step, files and a table of the tensors
     Inspect(Target),
-    /// Re-read manifest and tensors; every checkpoint of a run folder. Exit code 1 on damage
-    Verify(Target),
+    /// Re-read manifest and tensors; every checkpoint of a run folder. With --against, compare codes, scales and answers with
+    /// the model that it was made of, too. Exit code 1 on damage or differences
+    Verify(VerifyArgs),
     /// Compare two models tensor by tensor, whatever their formats. Exit code 1 on differences
     Diff(DiffArgs),
 }
@@ -42,6 +44,16 @@ struct DiffArgs {
 }
 
 #[derive(clap::Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The model that MODEL was made of, in whatever format: codes must be equal, scales within 2⁻⁸, and the answers to some
+    /// prompts as near as the embedding's rounding lets them be
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
 struct Target {
     #[command(flatten)]
     source: SourceArgs,
@@ -54,7 +66,7 @@ struct Target {
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.action {
         Action::Inspect(target) => inspect(&target),
-        Action::Verify(target) => verify(&target),
+        Action::Verify(args) => verify(&args),
         Action::Diff(args) => diff(&args),
     }
 }
@@ -134,7 +146,8 @@ fn print_table(tensors: &[Tensor]) {
     }
 }
 
-fn verify(target: &Target) -> Result<ExitCode> {
+fn verify(args: &VerifyArgs) -> Result<ExitCode> {
+    let target = &args.target;
     let model = &target.source.model;
     let foreign = checkpoint::open_with(model, &target.source.options());
     let reports: Vec<_> = match foreign {
@@ -147,14 +160,20 @@ fn verify(target: &Target) -> Result<ExitCode> {
             checkpoints.map(|path| (path.clone(), reread(&path).err())).collect()
         }
     };
-    let sound = reports.iter().all(|(_, damage)| damage.is_none());
+    let mut sound = reports.iter().all(|(_, damage)| damage.is_none());
+    let against = match &args.against {
+        Some(source) if sound => Some(against(target, source)?),
+        _ => None,
+    };
+    sound &= against.as_ref().is_none_or(|against| against.is_same);
     if target.json {
         let report = |(path, damage): &(PathBuf, Option<FileError>)| {
             let damage = damage.as_ref().map(ToString::to_string);
             json!({"path": path, "ok": damage.is_none(), "damage": damage})
         };
         let reports: Vec<_> = reports.iter().map(report).collect();
-        println!("{}", json!({"ok": sound, "checkpoints": reports}));
+        let against = against.map(|against| json!({"ok": against.is_same, "findings": against.sentences}));
+        println!("{}", json!({"ok": sound, "checkpoints": reports, "against": against}));
     } else {
         for (path, damage) in &reports {
             match damage {
@@ -162,17 +181,55 @@ fn verify(target: &Target) -> Result<ExitCode> {
                 Some(damage) => println!("damaged  {damage}"),
             }
         }
+        for sentence in against.iter().flat_map(|against| &against.sentences) {
+            println!("{sentence}");
+        }
     }
     Ok(ExitCode::from(u8::from(!sound)))
+}
+
+/// What the comparison of a model with its source found.
+struct Against {
+    is_same: bool,
+    sentences: Vec<String>,
+}
+
+/// The most that a format written here may move a scale: BF16.
+const SCALE: f32 = 1.0 / 256.0;
+/// The most that one may move a value of the embedding, relative to the largest in its block: Q6_K.
+const ROUNDING: f32 = 0.5 / 31.0;
+
+fn against(target: &Target, source: &Path) -> Result<Against> {
+    let written = target.source.open()?;
+    let source = checkpoint::open_with(source, &target.source.options())?;
+    same_shape(&source, &written)?;
+    let mut bar = Bar::new();
+    let tensors = compare::tensors(&*source.source, &*written.source, |tensor| {
+        source.source.release(&tensor.name);
+        written.source.release(&tensor.name);
+        checkpoint::Progress::advance(&mut bar, &tensor.name);
+    });
+    bar.finish();
+    let tensors = tensors?;
+    let differ = tensors.iter().filter(|tensor| tensor.codes > 0 || tensor.scale_error() > SCALE).count();
+    let mut sentences =
+        vec![format!("{differ} of {} tensors have other codes or another scale", tensors.len())];
+    let prompts = infer::prompts(source.config().vocabulary, infer::tokenizer(&source)?.as_ref());
+    let agreement = trial::compare(&*source.source, &*written.source, &prompts)?;
+    sentences.push(agreement.as_ref().map_or(trial::NO_ROOM.to_owned(), trial::say));
+    let near = agreement.is_none_or(|agreement| agreement.largest <= trial::allowed(ROUNDING));
+    Ok(Against { is_same: differ == 0 && near, sentences })
 }
 
 fn reread(path: &Path) -> Result<(), FileError> {
     inspect::verify(&Opened::open(path)?)
 }
 
-fn diff(args: &DiffArgs) -> Result<ExitCode> {
-    let first = args.first.open()?;
-    let second = checkpoint::open_with(&args.second, &args.first.options())?;
+/// The keys of two configurations that differ; see [`compare::configs`].
+///
+/// # Errors
+/// One of them changes the shapes.
+fn same_shape(first: &Loaded, second: &Loaded) -> Result<Vec<(String, Value, Value)>> {
     let keys = compare::configs(first.config(), second.config());
     let shape = [
         "hidden",
@@ -193,6 +250,13 @@ fn diff(args: &DiffArgs) -> Result<ExitCode> {
             second.path.display()
         );
     }
+    Ok(keys)
+}
+
+fn diff(args: &DiffArgs) -> Result<ExitCode> {
+    let first = args.first.open()?;
+    let second = checkpoint::open_with(&args.second, &args.first.options())?;
+    let keys = same_shape(&first, &second)?;
     let mut bar = Bar::new();
     let tensors = compare::tensors(&*first.source, &*second.source, |tensor| {
         checkpoint::Progress::advance(&mut bar, &tensor.name);

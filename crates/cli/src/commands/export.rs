@@ -1,6 +1,6 @@
 //! `trilobit export`: a model in the format of another program, read again and compared before it appears.
 
-use crate::source::{Bar, SourceArgs};
+use crate::trial::TrialArgs;
 use anyhow::{Result, bail};
 use checkpoint::hf::{self, Storing};
 use checkpoint::{Loaded, Report, gguf};
@@ -28,7 +28,7 @@ enum Format {
 #[derive(clap::Args)]
 struct GgufArgs {
     #[command(flatten)]
-    source: SourceArgs,
+    source: TrialArgs,
     /// The file to write; what is there is replaced once the new one is complete
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -46,7 +46,7 @@ struct GgufArgs {
 #[derive(clap::Args)]
 struct HfArgs {
     #[command(flatten)]
-    source: SourceArgs,
+    source: TrialArgs,
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -108,10 +108,11 @@ fn hugging_face(args: &HfArgs) -> Result<ExitCode> {
         quantize: args.quantize,
         shard_bytes: hf::SHARD_BYTES_MAX,
     };
-    let mut bar = Bar::new();
-    let report = hf::export(&model, &args.out, &options, &mut bar);
-    bar.finish();
+    let mut trial = args.source.trial(&model, &args.out)?;
+    let report = hf::export(&model, &args.out, &options, &mut trial);
+    let answers = trial.finish();
     say(&report?, &model, &args.out);
+    println!("{answers}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -132,10 +133,11 @@ fn gguf_file(args: &GgufArgs) -> Result<ExitCode> {
             "warning: the model has no tokenizer; other programs need one: add it with --tokenizer FILE"
         );
     }
-    let mut bar = Bar::new();
-    let report = gguf::export(&model, &args.out, &options, &mut bar);
-    bar.finish();
+    let mut trial = args.source.trial(&model, &args.out)?;
+    let report = gguf::export(&model, &args.out, &options, &mut trial);
+    let answers = trial.finish();
     say(&report?, &model, &args.out);
+    println!("{answers}");
     Ok(ExitCode::SUCCESS)
 }
 

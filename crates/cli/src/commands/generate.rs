@@ -18,7 +18,7 @@ pub struct ModelArgs {
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Keys and values: as computed, or binary16 [default: as computed where a whole context fits in 256 MB]
+    /// Keys and values: as computed, binary16, or int8 with a scale for each token and head [default: as computed where a whole context fits in 256 MB]
     #[arg(long, value_enum, value_name = "TYPE")]
     kv: Option<Kv>,
     /// Share of quantisation; 1 is the model as served
@@ -26,20 +26,29 @@ pub struct ModelArgs {
     lambda: f32,
 }
 
+/// How keys and values are kept, as typed.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Kv {
+pub enum Kv {
     F32,
     F16,
+    I8,
+}
+
+impl From<Kv> for KvType {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F32 => Self::F32,
+            Kv::F16 => Self::F16,
+            Kv::I8 => Self::I8,
+        }
+    }
 }
 
 impl ModelArgs {
     /// Loads the model; checkpoints that were passed over are warned about.
     pub fn open(&self) -> Result<Model> {
-        let kv = self.kv.map(|kv| match kv {
-            Kv::F32 => KvType::F32,
-            Kv::F16 => KvType::F16,
-        });
-        let mut options = EngineOptions { lambda: self.lambda, kv, ..EngineOptions::default() };
+        let mut options =
+            EngineOptions { lambda: self.lambda, kv: self.kv.map(Into::into), ..EngineOptions::default() };
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }

@@ -1,6 +1,8 @@
 //! The program as a user runs it: one binary of tests, one file a subject.
 
+mod agree;
 mod chat;
+mod convert;
 mod flow;
 mod kill;
 mod mistakes;

@@ -1,6 +1,8 @@
 //! `trilobit bench`: how fast this machine is.
 
 mod inference;
+mod load;
+mod peer;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -31,6 +33,8 @@ enum Verb {
     Decode(inference::Args),
     /// A prompt read at once
     Prefill(inference::Args),
+    /// From a cold start to the first token, beside the time to read the files
+    Load(load::Args),
 }
 
 #[derive(clap::Args)]
@@ -78,6 +82,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Verb::Kernels(args) => kernels(&args),
         Verb::Decode(args) => inference::decode(&args)?,
         Verb::Prefill(args) => inference::prefill(&args)?,
+        Verb::Load(args) => load::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
