@@ -21,6 +21,7 @@ struct Cli {
 
 /// Exit codes: 0 good, 1 findings or below a threshold, 2 error.
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) => {
@@ -28,4 +29,19 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// `trilobit … | head`: printing to a reader that has gone panics; here it ends the process as the signal would.
+fn end_quietly_when_nobody_reads() {
+    const AS_SIGPIPE: i32 = 128 + 13;
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>();
+        if message
+            .is_some_and(|text| text.starts_with("failed printing to std") && text.contains("Broken pipe"))
+        {
+            std::process::exit(AS_SIGPIPE);
+        }
+        report(panic);
+    }));
 }

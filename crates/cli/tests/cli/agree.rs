@@ -2,6 +2,7 @@
 //! golden network after some steps of training.
 
 use infer::{Engine, EngineOptions};
+use kernels::gemm::Arithmetic;
 use model::{Config, Layout, Weights, reference};
 use serde::Deserialize;
 use train::loss::cross_entropy::{IGNORE, Options};
@@ -41,7 +42,8 @@ fn prompt(case: &Case) -> Vec<u32> {
 
 /// A network after some steps on one sequence.
 fn trained(case: &Case) -> Network {
-    let dimensions = Dimensions { batch: 1, sequence: SEQUENCE, blend: case.lambda < 1.0 };
+    let dimensions =
+        Dimensions { batch: 1, sequence: SEQUENCE, blend: case.lambda < 1.0, backward: Arithmetic::F32 };
     let options = Options { label_smoothing: 0.0, z_loss: 0.0 };
     let mut network = Network::new(golden_weights(case), dimensions, options, 2);
     let vocabulary = case.model.vocabulary as u32;

@@ -1,7 +1,8 @@
 //! What users get wrong: exit code 2, a sentence with file, cause and remedy, and nothing lost.
 
-use crate::{fail, text, tiny};
+use crate::{fail, text, tiny, trilobit};
 use std::path::Path;
+use std::process::Output;
 
 fn train(data: &Path, run: &Path, sets: &[&str]) -> Vec<String> {
     let mut args = tiny(8);
@@ -90,4 +91,13 @@ fn a_full_disk_loses_nothing() {
     let sentence =
         fail(&["tokenizer", "train", "--input", text(&corpus), "--vocab-size", "300", "--out", text(full)]);
     assert!(sentence.contains("/dev/full"), "{sentence}");
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_program_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let Output { status, stderr, .. } =
+        trilobit(&["schedule", "--preset", "tiny"]).stdout(writer).output().unwrap();
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(141), ""));
 }
