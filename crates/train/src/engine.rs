@@ -1,5 +1,6 @@
 //! The small trait between the trainer and what computes, so that another engine can stand beside the CPU's.
 
+use crate::clock::{self, Op};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Adam, Update};
 use crate::optim::gradient_norm;
@@ -87,6 +88,7 @@ impl Cpu {
 impl Engine for Cpu {
     fn begin(&mut self, lambda: f32) {
         self.renew(lambda);
+        let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&*self.network.gradients));
         self.network.gradients.fill(0.0);
     }
 
@@ -95,11 +97,13 @@ impl Engine for Cpu {
     }
 
     fn gradient_norm(&mut self) -> f64 {
+        let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&*self.network.gradients));
         gradient_norm(&self.network.machine.pool, &self.network.gradients, &mut self.partial)
     }
 
     fn update(&mut self, update: Update) {
         let Network { machine, weights, gradients, .. } = &mut self.network;
+        let _clock = clock::begin(Op::Optimiser, 0, 7 * size_of_val(&**gradients));
         self.optimizer.step(&machine.pool, weights, gradients, update);
         self.renewed = None;
     }

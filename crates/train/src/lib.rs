@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod error;

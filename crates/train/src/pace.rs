@@ -1,5 +1,6 @@
 //! How fast this machine trains a configuration: real steps on random tokens.
 
+use crate::clock::{self, Op, Spent};
 use crate::config::RunConfig;
 use crate::engine::{Cpu, Engine};
 use crate::optim::adam::Update;
@@ -16,6 +17,8 @@ pub struct Pace {
     pub tokens_per_step: u64,
     /// one a step
     pub steps: Vec<Duration>,
+    /// what the timed steps spent their time in
+    pub spent: Vec<(Op, Spent)>,
     /// loss of the first and the last step
     pub losses: (f64, f64),
 }
@@ -48,7 +51,10 @@ pub fn measure(config: &RunConfig, warmup: usize, steps: usize) -> Result<Pace, 
     let lambda = schedule.at(0).lambda as f32;
     let mut losses = Vec::new();
     let mut times = Vec::new();
-    for _ in 0..warmup + steps.max(1) {
+    for index in 0..warmup + steps.max(1) {
+        if index == warmup {
+            clock::take();
+        }
         let begun = Instant::now();
         losses.push(step(&mut engine, batch, lambda, train.accumulation, train.clip));
         times.push(begun.elapsed());
@@ -56,6 +62,7 @@ pub fn measure(config: &RunConfig, warmup: usize, steps: usize) -> Result<Pace, 
     Ok(Pace {
         tokens_per_step: train.tokens_per_step(),
         steps: times.split_off(warmup),
+        spent: clock::take(),
         losses: (losses[0], losses[losses.len() - 1]),
     })
 }

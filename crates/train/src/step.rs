@@ -8,6 +8,7 @@
 //! ```
 
 use crate::arena::{Activations, Buffers, Extent, Saved, widest};
+use crate::clock::{self, Op};
 use crate::loss::cross_entropy::{self, Gradients, Head, Options};
 use crate::ops::attention::{self, Qkv, Shape};
 use crate::ops::gate::{self, Gated};
@@ -141,6 +142,7 @@ impl Network {
         if config.linear == LinearKind::Dense {
             return;
         }
+        let _clock = clock::begin(Op::Quantise, 0, size_of_val(&**data));
         let pool = &self.machine.pool;
         for (block, shadows) in layout.blocks.iter().zip(&mut self.shadows) {
             for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {

@@ -1,5 +1,6 @@
 //! Cross-entropy through the output head, a chunk of rows at a time: `(T, V)` logits never exist at once.
 
+use crate::clock::{self, Op};
 use crate::ops::Machine;
 use kernels::gemm::{View, gemm, gemm_again};
 use kernels::pool::Rows;
@@ -63,6 +64,9 @@ pub fn forward_backward(
     mut gradients: Option<Gradients>,
 ) -> f64 {
     let (vocabulary, hidden) = (head.vocabulary, head.hidden);
+    let products = if gradients.is_some() { 3 } else { 1 };
+    let moved = products * (size_of_val(x) + size_of_val(head.weight) + 4 * targets.len() * vocabulary);
+    let _clock = clock::begin(Op::Loss, products * x.len() * vocabulary, moved);
     let chunk = chunk_rows(targets.len(), vocabulary);
     let weight = View::f32(head.weight, vocabulary, hidden);
     for (index, targets) in targets.chunks(chunk).enumerate() {

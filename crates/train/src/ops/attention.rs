@@ -3,6 +3,7 @@
 //! (FlashAttention, Dao et al. 2022).
 
 use super::Machine;
+use crate::clock::{self, Op};
 use kernels::gemm::{self, View, gemm_serial};
 use kernels::pool::Rows;
 use kernels::softmax;
@@ -39,6 +40,15 @@ pub struct Shape<'a> {
     pub sequence: usize,
     /// (T): index in its sequence of the first token that a token may attend to
     pub starts: &'a [u32],
+}
+
+impl Shape<'_> {
+    /// Multiply-adds of one product of queries and the keys they see, or of probabilities and values.
+    fn macs(&self) -> usize {
+        let seen =
+            self.starts.iter().enumerate().map(|(row, start)| row % self.sequence + 1 - *start as usize);
+        seen.sum::<usize>() * self.config.query_width()
+    }
 }
 
 /// Queries `(T, N·D)`, keys and values `(T, K·D)`, after RoPE.
@@ -132,6 +142,7 @@ fn query_blocks(
 
 /// `out = softmax(q·kᵀ/√D)·v` `(T, N·D)`, and the log-sum-exp of each row and head, `lse (T, N)`.
 pub fn forward(machine: &mut Machine, shape: Shape, qkv: Qkv, out: &mut [f32], lse: &mut [f32]) {
+    let _clock = clock::begin(Op::Attention, 2 * shape.macs(), 2 * size_of_val(out) + 2 * size_of_val(qkv.k));
     let (width, heads, size) = (shape.config.query_width(), shape.config.heads, shape.config.head_size);
     let parts = (Rows::new(out, width), Rows::new(lse, heads));
     let total = shape.starts.len();
@@ -175,6 +186,8 @@ pub fn backward(
     dk: &mut [f32],
     dv: &mut [f32],
 ) {
+    let moved = 3 * size_of_val(dq) + 2 * size_of_val(dk) + 2 * size_of_val(dv) + size_of_val(saved.out);
+    let _clock = clock::begin(Op::AttentionBackward, 5 * shape.macs(), moved);
     let (query, kv) = (shape.config.query_width(), shape.config.kv_width());
     let parts = (Rows::new(dq, query), Rows::new(dk, kv), Rows::new(dv, kv));
     let total = shape.starts.len();

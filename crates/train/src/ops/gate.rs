@@ -2,6 +2,7 @@
 
 use super::norm::{BACKWARD_ROWS, Input, InputRows, RmsNorm};
 use super::{Machine, Precision, ROWS};
+use crate::clock::{self, Op};
 use kernels::gate;
 use kernels::pool::{PerBlock, Rows};
 use model::Activation;
@@ -43,6 +44,7 @@ pub fn forward(
 ) {
     let rows = out.factor.len();
     let width = gate.len() / rows;
+    let _clock = clock::begin(Op::Gate, 0, 2 * size_of_val(gate) + out.bytes());
     let parts = out.rows();
     machine.pool.for_rows_with(
         rows,
@@ -73,6 +75,7 @@ pub fn backward(
 ) {
     let rows = factor.len();
     let width = gate.len() / rows;
+    let _clock = clock::begin(Op::GateBackward, 0, 3 * size_of_val(gate));
     let blocks = rows.div_ceil(BACKWARD_ROWS);
     let partials = PerBlock::new(&mut machine.partials[..blocks * width], width);
     let parts = (Rows::new(dy, width), Rows::new(gate, width), Rows::new(up, width), partials);

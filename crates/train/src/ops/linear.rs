@@ -2,6 +2,7 @@
 //! `dX = dY·w_λ`, `dW = dYᵀ·x_λ`, where the weights and inputs are those that the forward multiplied.
 
 use super::{Machine, Precision};
+use crate::clock::{self, Op};
 use crate::shadow::Shadow;
 use kernels::gemm::{Scale, View, gemm};
 use kernels::ternary::{Packed, matmul_scaled};
@@ -38,6 +39,7 @@ impl<'a> Weight<'a> {
 /// `y = x_λ·w_λᵀ`; input `(T, in)`, y `(T, out)`. At λ = 1 it is `(Σ T·q)·γ/s` with an exact integer sum.
 pub fn forward(machine: &mut Machine, precision: Precision, weight: Weight, input: &Input, y: &mut [f32]) {
     let rows = y.len() / weight.rows;
+    let _clock = clock::begin(Op::Linear, y.len() * weight.cols, input.bytes() + size_of_val(y));
     if precision != Precision::Integer {
         let x = View::f32(input.floats, rows, weight.cols);
         return gemm(&machine.pool, &mut machine.gemm, x, weight.view(precision).t(), y, weight.rows, false);
@@ -61,6 +63,8 @@ pub fn backward(
     dw: &mut [f32],
 ) {
     let rows = dy.len() / weight.rows;
+    let moved = input.bytes() + size_of_val(dy) + size_of_val(dx) + size_of_val(dw);
+    let _clock = clock::begin(Op::LinearBackward, 2 * dy.len() * weight.cols, moved);
     let dy = View::f32(dy, rows, weight.rows);
     gemm(&machine.pool, &mut machine.backward, dy, weight.view(precision), dx, weight.cols, accumulate);
     let units = &mut machine.units[..rows];

@@ -8,6 +8,7 @@ pub mod linear;
 pub mod norm;
 pub mod rope;
 
+use crate::clock::{self, Op};
 use kernels::gemm;
 use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::ternary::TernaryKernel;
@@ -75,6 +76,7 @@ impl Precision {
 
 /// `x += y`, both `(T, width)`.
 pub fn add(pool: &Pool, x: &mut [f32], y: &[f32], width: usize) {
+    let _clock = clock::begin(Op::Residual, 0, 2 * size_of_val(x));
     pool.for_rows(x.len() / width, ROWS, Rows::new(x, width), |rows, x| {
         kernels::softmax::add(x, &y[rows.start * width..rows.end * width]);
     });

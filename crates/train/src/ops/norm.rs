@@ -1,6 +1,7 @@
 //! RMSNorm and the quantisation of its output: together they make the input of linear layers.
 
 use super::{Machine, Precision, ROWS};
+use crate::clock::{self, Op};
 use kernels::norm::{rms_norm, rms_norm_backward};
 use kernels::pool::{PerBlock, Rows};
 use model::quantize;
@@ -56,6 +57,11 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
+    /// Bytes of what linear layers read.
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.len() + size_of_val(&*self.floats)
+    }
+
     /// Its rows, to be cut into tasks.
     pub(super) fn rows(&mut self) -> (Rows<'_, f32>, Rows<'_, f32>, Rows<'_, i8>, Rows<'_, f32>) {
         let rows = self.factor.len();
@@ -73,6 +79,7 @@ impl Input<'_> {
 pub fn forward(machine: &mut Machine, norm: RmsNorm, precision: Precision, x: &[f32], out: &mut Input) {
     let rows = out.factor.len();
     let width = x.len() / rows;
+    let _clock = clock::begin(Op::Norm, 0, size_of_val(x) + out.bytes());
     let parts = out.rows();
     machine.pool.for_rows_with(
         rows,
@@ -125,6 +132,7 @@ impl InputRows<'_> {
 pub fn forward_plain(machine: &Machine, norm: RmsNorm, x: &[f32], factor: &mut [f32], out: &mut [f32]) {
     let rows = factor.len();
     let width = x.len() / rows;
+    let _clock = clock::begin(Op::Norm, 0, size_of_val(x) + size_of_val(out));
     machine.pool.for_rows(
         rows,
         ROWS,
@@ -149,6 +157,7 @@ pub fn backward(
 ) {
     let rows = factor.len();
     let width = x.len() / rows;
+    let _clock = clock::begin(Op::NormBackward, 0, size_of_val(x) + size_of_val(dy) + size_of_val(dx));
     let blocks = rows.div_ceil(BACKWARD_ROWS);
     let partials = &mut machine.partials[..blocks * width];
     let parts = (Rows::new(dy, width), Rows::new(dx, width), PerBlock::new(partials, width));

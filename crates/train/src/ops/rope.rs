@@ -1,6 +1,7 @@
 //! Rotary position embedding of queries and keys, in place.
 
 use super::ROWS;
+use crate::clock::{self, Op};
 use kernels::pool::{Pool, Rows};
 use kernels::rope;
 use model::rope::rope_tables;
@@ -25,11 +26,13 @@ impl Rope {
 
     /// Turns every head of every row of `x (T, heads·D)`; row t has position `t % sequence`.
     pub fn forward(&self, pool: &Pool, x: &mut [f32], width: usize, sequence: usize) {
+        let _clock = clock::begin(Op::Rope, 0, size_of_val(x));
         self.turn(pool, x, width, sequence, &self.sin);
     }
 
     /// The gradient of `forward`: turns back.
     pub fn backward(&self, pool: &Pool, dx: &mut [f32], width: usize, sequence: usize) {
+        let _clock = clock::begin(Op::Rope, 0, size_of_val(dx));
         self.turn(pool, dx, width, sequence, &self.inverse);
     }
 

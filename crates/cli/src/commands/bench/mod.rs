@@ -6,15 +6,17 @@ mod peer;
 
 use anyhow::Result;
 use clap::Subcommand;
-use kernels::gemm::{self, View, Workspace};
+use kernels::gemm::{self, Arithmetic, View, Workspace};
 use kernels::pool::Pool;
 use kernels::ternary::{self, Packed, TernaryKernel};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use train::RunConfig;
+use train::clock::{Op, Spent};
+use train::pace::{self, Pace};
 use train::plan::Flops;
-use train::{RunConfig, pace};
 
 /// As typed.
 #[derive(clap::Args)]
@@ -27,7 +29,7 @@ pub struct Args {
 enum Verb {
     /// Whole training steps of a configuration, on random tokens
     Train(Train),
-    /// The matrix products alone: f32, and int8 by ternary with every kernel of this machine
+    /// The matrix products alone: f32, block floating point, and int8 by ternary with every kernel of this machine
     Kernels(Kernels),
     /// Tokens generated one after another
     Decode(inference::Args),
@@ -95,14 +97,21 @@ fn train(args: &Train) -> Result<()> {
     let pace = pace::measure(&config, args.warmup, args.steps)?;
     let flops = Flops::new(&config.model, config.train.sequence).total() as f64 * pace.tokens_per_s();
     let (seconds, speed) = (pace.median().as_secs_f64(), pace.tokens_per_s());
+    let spent = spent(&pace);
+    let pool = Pool::new(threads(Some(config.train.threads)));
+    let peaks = json!({
+        "int8_gmac_per_s": integer_peak(&pool, 9) / 2e9,
+        "bfp16_gmac_per_s": float_peak(&pool, Arithmetic::Bfp16) / 2e9,
+        "f32_gmac_per_s": float_peak(&pool, Arithmetic::F32) / 2e9,
+    });
     if args.json {
         let seconds_all: Vec<f64> = pace.steps.iter().map(|step| step.as_secs_f64()).collect();
         println!(
             "{}",
             json!({
-                "preset": args.preset, "set": args.set, "threads": threads(Some(config.train.threads)),
+                "preset": args.preset, "set": args.set, "threads": pool.threads(),
                 "tokens_per_step": pace.tokens_per_step, "step_s": seconds, "steps_s": seconds_all,
-                "tokens_per_s": speed, "flop_per_s": flops,
+                "tokens_per_s": speed, "flop_per_s": flops, "ops": spent, "peaks": peaks,
                 "loss_first": pace.losses.0, "loss_last": pace.losses.1, "peak_rss_mb": peak_rss_mb(),
             })
         );
@@ -110,7 +119,39 @@ fn train(args: &Train) -> Result<()> {
     }
     println!("{speed:.0} tokens/s, {seconds:.3} s a step of {} tokens", pace.tokens_per_step);
     println!("{:.1} GFLOP/s over the whole step, a multiply-add counted as two", flops / 1e9);
+    println!("\n{:<26} {:>9} {:>6} {:>8} {:>7}", "", "ms a step", "share", "GMAC/s", "GB/s");
+    for op in &spent {
+        let number = |key: &str| op[key].as_f64().unwrap_or(0.0);
+        let (name, rate) = (op["op"].as_str().unwrap_or_default(), number("gmac_per_s"));
+        let rate = if rate > 0.0 { format!("{rate:.0}") } else { String::new() };
+        let share = 100.0 * number("share");
+        println!("{name:<26} {:>9.2} {share:>5.1}% {rate:>8} {:>7.1}", number("ms"), number("gb_per_s"));
+    }
+    let peak = |key: &str| peaks[key].as_f64().unwrap_or(0.0);
+    println!(
+        "\nproducts that stay in the caches: int8 {:.0}, bfp16 {:.0}, f32 {:.0} GMAC/s",
+        peak("int8_gmac_per_s"),
+        peak("bfp16_gmac_per_s"),
+        peak("f32_gmac_per_s")
+    );
     Ok(())
+}
+
+/// What each operation took in a step, the longest first.
+fn spent(pace: &Pace) -> Vec<Value> {
+    let steps = pace.steps.len() as f64;
+    let whole: f64 = pace.steps.iter().map(|step| step.as_secs_f64()).sum();
+    let mut ops = pace.spent.clone();
+    ops.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
+    let row = |(op, spent): &(Op, Spent)| {
+        let seconds = spent.time.as_secs_f64().max(1e-12);
+        json!({
+            "op": op.name(), "ms": 1e3 * seconds / steps, "share": seconds / whole,
+            "mmac": spent.macs as f64 / steps / 1e6, "gmac_per_s": spent.macs as f64 / seconds / 1e9,
+            "mb": spent.bytes as f64 / steps / 1e6, "gb_per_s": spent.bytes as f64 / seconds / 1e9,
+        })
+    };
+    ops.iter().map(row).collect()
 }
 
 /// (M, N, K) of the three products that training spends its time in.
@@ -120,7 +161,13 @@ fn kernels(args: &Kernels) {
     let pool = Pool::new(threads(args.threads));
     let mut rows = Vec::new();
     for shape in SHAPES {
-        rows.push(row("f32", shape, single(&pool, shape, args.rounds)));
+        for arithmetic in [Arithmetic::F32, Arithmetic::Bfp16] {
+            rows.push(row(
+                gemm::select(arithmetic).name(),
+                shape,
+                floats(&pool, arithmetic, shape, args.rounds),
+            ));
+        }
         for kernel in ternary::supported() {
             rows.push(row(kernel.name(), shape, integer(&pool, kernel, shape, args.rounds)));
         }
@@ -143,12 +190,18 @@ fn row(name: &str, (m, n, k): (usize, usize, usize), seconds: f64) -> Value {
     json!({ "kernel": name, "shape": [m, n, k], "gop_per_s": 2.0 * (m * n * k) as f64 / seconds / 1e9 })
 }
 
-fn single(pool: &Pool, (m, n, k): (usize, usize, usize), rounds: usize) -> f64 {
+fn floats(pool: &Pool, arithmetic: Arithmetic, (m, n, k): (usize, usize, usize), rounds: usize) -> f64 {
     let (a, b) = (vec![0.5; m * k], vec![0.25; n * k]);
-    let (mut c, mut workspace) = (vec![0.0; m * n], Workspace::default());
+    let (mut c, mut workspace) = (vec![0.0; m * n], Workspace::new(arithmetic));
     median(rounds, || {
         gemm::gemm(pool, &mut workspace, View::f32(&a, m, k), View::f32(&b, n, k).t(), &mut c, n, false);
     })
+}
+
+/// Operations per second of the product of floats on operands that stay in the caches.
+fn float_peak(pool: &Pool, arithmetic: Arithmetic) -> f64 {
+    let (m, n, k) = CACHED;
+    2.0 * (m * n * k) as f64 / floats(pool, arithmetic, CACHED, 9)
 }
 
 fn integer(pool: &Pool, kernel: &dyn TernaryKernel, (m, n, k): (usize, usize, usize), rounds: usize) -> f64 {
@@ -161,11 +214,13 @@ fn integer(pool: &Pool, kernel: &dyn TernaryKernel, (m, n, k): (usize, usize, us
     })
 }
 
+/// (M, N, K) of a product that stays in the caches.
+const CACHED: (usize, usize, usize) = (512, 512, 512);
+
 /// Operations per second of the fastest ternary kernel on a product that stays in the caches.
 fn integer_peak(pool: &Pool, rounds: usize) -> f64 {
-    const SHAPE: (usize, usize, usize) = (512, 512, 512);
-    let (m, n, k) = SHAPE;
-    2.0 * (m * n * k) as f64 / integer(pool, ternary::select(), SHAPE, rounds.max(9))
+    let (m, n, k) = CACHED;
+    2.0 * (m * n * k) as f64 / integer(pool, ternary::select(), CACHED, rounds.max(9))
 }
 
 /// Median seconds of `rounds` calls after one that is not counted.
