@@ -20,11 +20,12 @@ enum Job {
 pub struct Group {
     rank: usize,
     size: usize,
-    jobs: SyncSender<Job>,
+    /// `None` once the group is left
+    jobs: Option<SyncSender<Job>>,
     done: Receiver<Job>,
     under_way: usize,
     waited: Duration,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Group {
@@ -48,6 +49,7 @@ impl Group {
             }
         });
         let (rank, size) = greeted.recv().expect("the thread that talks greets first")?;
+        let (jobs, thread) = (Some(jobs), Some(thread));
         Ok(Self { rank, size, jobs, done, under_way: 0, waited: Duration::ZERO, thread })
     }
 
@@ -116,17 +118,18 @@ impl Group {
         bytes
     }
 
-    /// Waits until every rank has come here, then leaves the job in order. A group that is dropped without this leaves its
-    /// peers to notice.
+    /// Waits until every rank has come here, then leaves the job in order. A group that is dropped without this tells its
+    /// peers to end, too.
     pub fn finish(mut self) {
         self.sum([0.0]);
         self.send(Job::Finish);
-        self.thread.join().expect("the thread that talks ends in order");
+        self.under_way = 0;
     }
 
     fn send(&mut self, job: Job) {
         self.under_way += 1;
-        self.jobs.send(job).expect("the thread that talks lives as long as the group");
+        let jobs = self.jobs.as_ref().expect("the group is not left");
+        jobs.send(job).expect("the thread that talks lives as long as the group");
     }
 
     fn receive(&mut self) -> Job {
@@ -135,6 +138,19 @@ impl Group {
         self.waited += begun.elapsed();
         self.under_way -= 1;
         job
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // What is under way needs the others, who may be waiting for something else.
+        if self.under_way == 0
+            && let Some(thread) = self.thread.take()
+        {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -148,9 +164,9 @@ fn talk(mut wires: Box<dyn Transport>, orders: &Receiver<Job>, results: &SyncSen
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => {
+                wires.leave();
                 // Without an agreement to end, MPI must not be finalised: it would wait for the others.
-                std::mem::forget(wires);
-                return;
+                return std::mem::forget(wires);
             }
         };
         match &mut job {

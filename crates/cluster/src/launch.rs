@@ -7,9 +7,22 @@ pub fn ranks() -> Option<usize> {
     ranks_of(&|key| std::env::var_os(key))
 }
 
-/// Ranks on this machine, where the launcher tells; 1 otherwise.
-pub fn ranks_here() -> usize {
-    number(&|key| std::env::var_os(key), "OMPI_COMM_WORLD_LOCAL_SIZE").unwrap_or(1).max(1)
+/// Cores for this rank: those that the launcher bound it to, or its even part of the machine's where it did not.
+pub fn cores() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    let own = cores_of("self");
+    let is_bound = own.is_none() || own != cores_of(&std::os::unix::process::parent_id().to_string());
+    match number(&|key| std::env::var_os(key), "OMPI_COMM_WORLD_LOCAL_SIZE") {
+        Some(ranks) if !is_bound => (allowed / ranks.max(1)).max(1),
+        _ => allowed,
+    }
+}
+
+/// The list of cores that a process may use, as the system writes it.
+fn cores_of(process: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(list.trim().to_owned())
 }
 
 fn ranks_of(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<usize> {

@@ -52,5 +52,7 @@ impl Transport for Local {
         Duration::from_secs(3600)
     }
 
+    fn leave(&mut self) {}
+
     fn finish(self: Box<Self>) {}
 }

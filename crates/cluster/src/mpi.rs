@@ -6,7 +6,7 @@
 //! of this process: the callback given to [`Mpi::connect`] says so and does not return.
 
 use crate::peer::{CARD_BYTES, Card, Peer};
-use crate::transport::{Lost, Transport};
+use crate::transport::{Cause, Lost, Transport};
 use rsmpi::environment::Universe;
 use rsmpi::request::{LocalScope, Request};
 use rsmpi::topology::SimpleCommunicator;
@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// Tags of data and of heartbeats.
 const DATA: i32 = 1;
 const BEAT: i32 = 2;
+/// What a heartbeat says.
+const ALIVE: u8 = 0;
+const LEAVING: u8 = 1;
 /// Heartbeats within the limit.
 const BEATS: u32 = 4;
 /// Longest time between two looks at the peers.
@@ -27,6 +30,9 @@ const PAUSE_MIN: Duration = Duration::from_micros(10);
 
 /// A transfer with a peer, until it is done.
 type Transfer<'a, 's> = (usize, Option<Request<'a, [u8], &'s LocalScope<'a>>>);
+
+/// Calls that bring a last word on its way.
+const LEAVE_CALLS: u32 = 100;
 
 /// What ends the process, after a loss.
 pub type OnLost = Box<dyn Fn(&Lost) -> Infallible + Send>;
@@ -135,7 +141,7 @@ impl Wires {
             let late =
                 open.iter().find(|(peer, request)| request.is_some() && self.silence(*peer) > self.limit);
             if let Some((peer, _)) = late {
-                self.lose(*peer, what, Some(self.silence(*peer)));
+                self.lose(*peer, what, Cause::Silent(self.silence(*peer)));
             }
             pause = if moved { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
             std::thread::sleep(pause);
@@ -159,22 +165,26 @@ impl Wires {
         for peer in (0..self.peers.len()).filter(|peer| *peer != self.rank) {
             let process = self.world.process_at_rank(peer as i32);
             if beats {
-                process.send_with_tag(&[0u8][..], BEAT);
+                process.send_with_tag(&[ALIVE][..], BEAT);
             }
             while process.immediate_probe_with_tag(BEAT).is_some() {
-                process.receive_into_with_tag(&mut [0u8][..], BEAT);
+                let mut beat = [ALIVE];
+                process.receive_into_with_tag(&mut beat[..], BEAT);
                 self.peers[peer].heard = Instant::now();
+                if beat == [LEAVING] {
+                    self.lose(peer, what, Cause::Left);
+                }
             }
             if self.own.sees_the_end_of(&self.peers[peer].card) {
-                self.lose(peer, what, None);
+                self.lose(peer, what, Cause::Ended);
             }
         }
     }
 
-    fn lose(&self, peer: usize, what: &'static str, silent: Option<Duration>) -> ! {
+    fn lose(&self, peer: usize, what: &'static str, cause: Cause) -> ! {
         let Card { host, pid, .. } = &self.peers[peer].card;
         let place = if *pid == 0 { "not met yet".into() } else { format!("process {pid} on {host}") };
-        let lost = Lost { rank: self.rank, host: self.own.host.clone(), peer, place, what, silent };
+        let lost = Lost { rank: self.rank, host: self.own.host.clone(), peer, place, what, cause };
         match (self.on_lost)(&lost) {}
     }
 }
@@ -198,6 +208,17 @@ impl Transport for Mpi {
 
     fn idle_every(&self) -> Duration {
         LOOK_EVERY
+    }
+
+    fn leave(&mut self) {
+        for peer in (0..self.size()).filter(|peer| *peer != self.rank()) {
+            self.wires.world.process_at_rank(peer as i32).send_with_tag(&[LEAVING][..], BEAT);
+        }
+        // Messages move only inside of calls to MPI.
+        for _ in 0..LEAVE_CALLS {
+            let _ = self.wires.world.any_process().immediate_probe_with_tag(BEAT);
+            std::thread::sleep(PAUSE_MAX);
+        }
     }
 
     fn finish(self: Box<Self>) {

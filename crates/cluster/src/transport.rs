@@ -21,6 +21,9 @@ pub trait Transport {
     /// Longest time between two calls of [`Self::idle`].
     fn idle_every(&self) -> Duration;
 
+    /// Tells the others that this rank ends, for a reason that it has given.
+    fn leave(&mut self);
+
     /// The orderly end, once every rank has nothing more to say.
     fn finish(self: Box<Self>);
 }
@@ -38,21 +41,33 @@ pub struct Lost {
     pub place: String,
     /// during what
     pub what: &'static str,
-    /// how long it had been silent; `None` where its process is known to have ended
-    pub silent: Option<Duration>,
+    /// how that was noticed
+    pub cause: Cause,
+}
+
+/// How a loss was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// not heard for this long
+    Silent(Duration),
+    /// its process is gone
+    Ended,
+    /// it said that it ends, and has said why itself
+    Left,
 }
 
 impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { rank, host, peer, place, what, silent } = self;
+        let Self { rank, host, peer, place, what, cause } = self;
         write!(f, "rank {rank} on {host}: rank {peer} ({place}) ")?;
-        match silent {
-            Some(time) => write!(
+        match cause {
+            Cause::Silent(time) => write!(
                 f,
                 "has been silent for {:.0} s (during: {what}); its machine or the network is down, or it is stopped",
                 time.as_secs_f64()
             ),
-            None => write!(f, "has ended (during: {what}); its own message, or mpirun's, says why"),
+            Cause::Ended => write!(f, "has ended (during: {what}); it was killed, or its own message says why"),
+            Cause::Left => write!(f, "has ended after an error of its own"),
         }
     }
 }

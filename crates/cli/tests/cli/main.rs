@@ -1,9 +1,11 @@
 //! The program as a user runs it: one binary of tests, one file a subject.
 
 mod chat;
+mod cluster;
 mod flow;
 mod kill;
 mod mistakes;
+mod partition;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
