@@ -93,8 +93,7 @@ fn distribute(wires: &mut dyn Transport, buffer: &mut [f32]) {
     let len = buffer.len();
     if rank == 0 {
         let whole = &*buffer;
-        let out: Vec<_> =
-            (1..size).map(|peer| (peer, cast_slice(&whole[piece(len, peer, size)]))).collect();
+        let out: Vec<_> = (1..size).map(|peer| (peer, cast_slice(&whole[piece(len, peer, size)]))).collect();
         wires.exchange("optimiser state", &out, &mut []);
     } else {
         let own = cast_slice_mut(&mut buffer[piece(len, rank, size)]);

@@ -94,7 +94,9 @@ impl Group {
     /// The oldest bucket under way, when it is done.
     pub fn next(&mut self) -> Vec<f32> {
         assert!(self.under_way > 0, "no bucket is under way");
-        let Job::Bucket(_, bucket) = self.receive() else { unreachable!("results keep the order of the calls") };
+        let Job::Bucket(_, bucket) = self.receive() else {
+            unreachable!("results keep the order of the calls")
+        };
         bucket
     }
 

@@ -73,8 +73,7 @@ impl Mpi {
     /// # Errors
     /// MPI was started before.
     pub fn connect(limit: Duration, on_lost: OnLost) -> Result<Self, NotStarted> {
-        let (universe, _) =
-            rsmpi::initialize_with_threading(rsmpi::Threading::Funneled).ok_or(NotStarted)?;
+        let (universe, _) = rsmpi::initialize_with_threading(rsmpi::Threading::Funneled).ok_or(NotStarted)?;
         let world = universe.world();
         let own = Card::own(rsmpi::environment::processor_name().unwrap_or_default());
         let now = Instant::now();

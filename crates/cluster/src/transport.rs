@@ -66,7 +66,9 @@ impl std::fmt::Display for Lost {
                 "has been silent for {:.0} s (during: {what}); its machine or the network is down, or it is stopped",
                 time.as_secs_f64()
             ),
-            Cause::Ended => write!(f, "has ended (during: {what}); it was killed, or its own message says why"),
+            Cause::Ended => {
+                write!(f, "has ended (during: {what}); it was killed, or its own message says why")
+            }
             Cause::Left => write!(f, "has ended after an error of its own"),
         }
     }

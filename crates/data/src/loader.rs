@@ -121,7 +121,11 @@ impl Loader {
     /// # Panics
     /// When a batch has no such rows.
     pub fn keep_rows(&mut self, rows: Range<usize>) {
-        assert!(rows.start < rows.end && rows.end <= self.options.batch, "{rows:?} of {}", self.options.batch);
+        assert!(
+            rows.start < rows.end && rows.end <= self.options.batch,
+            "{rows:?} of {}",
+            self.options.batch
+        );
         self.rows = rows;
     }
 

@@ -183,7 +183,8 @@ impl BlockSlots {
 
     /// Index of the block's first element in the arena.
     pub fn start(&self) -> usize {
-        let slots = self.projections.iter().chain(self.norms.iter().flatten()).chain(self.extras.iter().flatten());
+        let slots =
+            self.projections.iter().chain(self.norms.iter().flatten()).chain(self.extras.iter().flatten());
         slots.map(|slot| slot.start).min().expect("a block has projections")
     }
 

@@ -112,13 +112,13 @@ impl Engine for Cpu {
     }
 
     fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
-        match &mut self.peers {
-            Some(peers) if peers.is_last_batch() => {
-                let mut ready = |gradients: &mut [f32], from: usize| peers.reduce(gradients, from);
-                self.network.forward_backward_watched(batch, factor, &mut ready)
+        let Some(peers) = &mut self.peers else { return self.network.forward_backward(batch, factor) };
+        let is_last = peers.is_last_batch();
+        self.network.forward_backward_watched(batch, factor, &mut |gradients, from| {
+            if is_last {
+                peers.reduce(gradients, from);
             }
-            _ => self.network.forward_backward(batch, factor),
-        }
+        })
     }
 
     fn gradient_norm(&mut self) -> f64 {

@@ -28,7 +28,9 @@ pub enum TrainError {
         batch.next_multiple_of(*ranks)
     )]
     Uneven { batch: usize, ranks: usize },
-    #[error("rank 0 told something that this program does not understand; start the same version of it on every machine")]
+    #[error(
+        "rank 0 told something that this program does not understand; start the same version of it on every machine"
+    )]
     OtherVersion,
     #[error(
         "step {step} was refused by the guard and train.guard is \"stop\"; the weights before it are in {}/checkpoints: lower schedule.peak or set train.guard = \"skip\", then --resume",

@@ -76,7 +76,8 @@ impl Forecast {
         config.validate()?;
         let RunConfig { model, train, .. } = config;
         let Nodes { nodes, network_bytes_per_s, tokens_per_s } = machines;
-        let assumed = Rate::assumed(train.threads).flops_per_s() / Flops::new(model, train.sequence).total() as f64;
+        let assumed =
+            Rate::assumed(train.threads).flops_per_s() / Flops::new(model, train.sequence).total() as f64;
         let node_tokens_per_s = tokens_per_s.unwrap_or(assumed);
         let layout = Layout::new(model);
         let step_tokens = train.tokens_per_step() as f64;
@@ -119,8 +120,18 @@ impl fmt::Display for Forecast {
         writeln!(f, "A prediction, not a measurement; docs/cluster.md has its formulas.")?;
         writeln!(f, "{:<34}{:>16}", "nodes", self.nodes)?;
         writeln!(f, "{:<34}{:>16}", "parameters", grouped(self.parameters))?;
-        writeln!(f, "{:<34}{:>16}  {source}", "one node, tokens/s", format!("{:.0}", self.node_tokens_per_s))?;
-        writeln!(f, "{:<34}{:>16}", "a step's bytes, out and in, twice", scaled(self.bytes_each_way as f64, "B"))?;
+        writeln!(
+            f,
+            "{:<34}{:>16}  {source}",
+            "one node, tokens/s",
+            format!("{:.0}", self.node_tokens_per_s)
+        )?;
+        writeln!(
+            f,
+            "{:<34}{:>16}",
+            "a step's bytes, out and in, twice",
+            scaled(self.bytes_each_way as f64, "B")
+        )?;
         writeln!(f, "{:<34}{:>16}", "optimiser state of a node", scaled(self.optimizer_bytes as f64, "B"))?;
         writeln!(f, "{:<34}{:>16}", "a step", ms(self.step_s))?;
         writeln!(f, "  {:<32}{:>16}", "compute", ms(self.compute_s))?;

@@ -76,7 +76,16 @@ impl Peers {
         let starts = layout.blocks.iter().map(|block| block.start()).chain([layout.final_norm.start]);
         let block = starts.clone().zip(starts.skip(1)).map(|(start, end)| end - start).max().unwrap_or(0);
         let buffers_max = (block.div_ceil(BUCKET) + 2).min(UNDER_WAY_MAX);
-        Self { group, shares, spare: Vec::new(), buffers: 0, buffers_max, sent: 0, returned: 0, batches_left: 0 }
+        Self {
+            group,
+            shares,
+            spare: Vec::new(),
+            buffers: 0,
+            buffers_max,
+            sent: 0,
+            returned: 0,
+            batches_left: 0,
+        }
     }
 
     /// A step of `batches` micro-batches begins.

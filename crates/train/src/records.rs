@@ -21,7 +21,8 @@ impl Records {
     pub(crate) fn open(run: Run, lock: Lock, config: &RunConfig, steps: u64) -> Result<Self, TrainError> {
         let dataset = data::Dataset::open(&config.data.first().ok_or(TrainError::NoData)?.path)?;
         let path = dataset.tokenizer_path();
-        let tokenizer = std::fs::read(&path).map_err(|error| formats::FileError::io(&path, "read", &error))?;
+        let tokenizer =
+            std::fs::read(&path).map_err(|error| formats::FileError::io(&path, "read", &error))?;
         Ok(Self {
             metrics: metrics::Writer::open_at(&run.metrics(), steps)?,
             events: events::Writer::open(&run.events())?,

@@ -23,12 +23,7 @@ const MOMENTS: [&str; 2] = ["m.", "v."];
 
 /// Writes weights, both moments, the recorded codes and the state to a new folder `dir`, as a unit. Where there are other ranks,
 /// each has to [`send`] meanwhile.
-pub(crate) fn save(
-    dir: &Path,
-    records: &Records,
-    engine: &mut Cpu,
-    state: &State,
-) -> Result<(), TrainError> {
+pub(crate) fn save(dir: &Path, records: &Records, engine: &mut Cpu, state: &State) -> Result<(), TrainError> {
     let Cpu { network, optimizer, peers, .. } = engine;
     let weights = &network.weights;
     let parts = Parts {
@@ -62,7 +57,8 @@ fn write_moments(
         dtype: Dtype::F32,
         shape: named.shape(),
     };
-    let declared = MOMENTS.iter().flat_map(|prefix| layout.tensors().iter().map(move |named| info(prefix, named)));
+    let declared =
+        MOMENTS.iter().flat_map(|prefix| layout.tensors().iter().map(move |named| info(prefix, named)));
     let mut writer = Writer::create(path, &declared.collect::<Vec<_>>(), &BTreeMap::new())?;
     for (prefix, own) in MOMENTS.into_iter().zip(moments) {
         let mut write = |range: Range<usize>, values: &[f32]| {
@@ -91,7 +87,11 @@ fn overlaps(layout: &Layout, range: Range<usize>) -> impl Iterator<Item = Overla
     layout.tensors().iter().filter_map(move |named| {
         let start = named.slot.start;
         let (from, to) = (start.max(range.start), (start + named.slot.len()).min(range.end));
-        (from < to).then(|| Overlap { named, first: from - start, part: from - range.start..to - range.start })
+        (from < to).then(|| Overlap {
+            named,
+            first: from - start,
+            part: from - range.start..to - range.start,
+        })
     })
 }
 

@@ -13,7 +13,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "kernels", "formats", "text", "journal", "cluster", "model", "checkpoint", "data", "train", "infer",
+            "kernels",
+            "formats",
+            "text",
+            "journal",
+            "cluster",
+            "model",
+            "checkpoint",
+            "data",
+            "train",
+            "infer",
             "eval",
         ],
     ),

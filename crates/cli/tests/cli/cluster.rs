@@ -34,14 +34,21 @@ fn build() -> Option<PathBuf> {
         cargo.arg("--release");
     }
     let Output { status, stderr, .. } = cargo.output().unwrap();
-    assert!(status.success(), "{cargo:?} failed ('cargo fetch' first?): {}", String::from_utf8_lossy(&stderr));
+    assert!(
+        status.success(),
+        "{cargo:?} failed ('cargo fetch' first?): {}",
+        String::from_utf8_lossy(&stderr)
+    );
     Some(own.join(folder.file_name().unwrap()).join("trilobit"))
 }
 
 /// `mpirun` of `ranks` ranks on this machine, its streams caught.
 fn mpirun(ranks: usize, args: &[String]) -> Option<Command> {
     let mut command = Command::new("mpirun");
-    command.args(["--oversubscribe", "--bind-to", "none", "-np", &ranks.to_string()]);
+    // Without "isolated" it looks for ssh, which these ranks do not need.
+    command
+        .args(["--mca", "plm", "isolated", "--oversubscribe", "--bind-to", "none", "-np"])
+        .arg(ranks.to_string());
     Some(prepare(command, program()?, args))
 }
 
@@ -54,7 +61,8 @@ pub fn prepare(mut command: Command, program: &Path, args: &[String]) -> Command
 
 pub fn train(data: &Path, run: &Path, steps: u64, more: &[&str]) -> Vec<String> {
     let mut args = tiny(steps);
-    let paths = ["--data", crate::text(data), "--out", crate::text(run), "--set", "train.threads=1"];
+    let paths = ["--data", crate::text(data), "--out", crate::text(run)];
+    let paths = [&paths[..], &["--set", "train.threads=1", "--set", "schedule.peak=3e-4"]].concat();
     args.extend(paths.iter().chain(more).map(|word| (*word).to_owned()));
     args
 }
@@ -103,7 +111,8 @@ pub fn process_of(rank: usize, run: &Path) -> String {
     let marks = [format!("OMPI_COMM_WORLD_RANK={rank}"), crate::text(run).to_owned()];
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
-        let has = |bytes: &[u8], mark: &str| bytes.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
+        let has =
+            |bytes: &[u8], mark: &str| bytes.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
         if has(&read("environ"), &marks[0]) && has(&read("cmdline"), &marks[1]) {
             return entry.file_name().into_string().unwrap();
         }
@@ -147,7 +156,8 @@ fn two_ranks_train_as_one_and_a_checkpoint_goes_on_at_any_number() {
         assert!(worst < 1e-3, "{}: {worst}", run.display());
     };
     close(&two);
-    let weights = |run: &Path| std::fs::read(run.join("checkpoints/step-00000050/weights.safetensors")).unwrap();
+    let weights =
+        |run: &Path| std::fs::read(run.join("checkpoints/step-00000050/weights.safetensors")).unwrap();
     assert!(weights(&two) == weights(&again), "two runs of two ranks differ");
 
     // One rank, then two until a signal, then one.
