@@ -1,5 +1,5 @@
 //! Several ranks under `mpirun`, as a user starts them: the curve, the checkpoints, and what is said when a rank is lost. Skipped,
-//! visibly, where there is no `mpirun`; where there is, the program is first built with the feature `mpi`.
+//! visibly, where there is no Open MPI; where there is, the program is first built with the feature `mpi`.
 
 use crate::{fail, tiny, trilobit};
 use serde_json::Value;
@@ -28,7 +28,7 @@ fn build() -> Option<PathBuf> {
     let (folder, target) = (plain.parent().unwrap(), plain.ancestors().nth(2).unwrap());
     let own = target.join("mpi");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--offline", "--package", "cli", "--features", "mpi", "--target-dir"]);
+    cargo.args(["build", "--locked", "--package", "cli", "--features", "mpi", "--target-dir"]);
     cargo.arg(&own).arg("--config").arg(format!("build.build-dir={target:?}"));
     if folder.ends_with("release") {
         cargo.arg("--release");
@@ -36,7 +36,7 @@ fn build() -> Option<PathBuf> {
     let Output { status, stderr, .. } = cargo.output().unwrap();
     assert!(
         status.success(),
-        "{cargo:?} failed ('cargo fetch' first?): {}",
+        "{cargo:?} failed (it needs libclang, and what 'cargo fetch' fetches): {}",
         String::from_utf8_lossy(&stderr)
     );
     Some(own.join(folder.file_name().unwrap()).join("trilobit"))
