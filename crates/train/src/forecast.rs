@@ -90,7 +90,11 @@ impl Forecast {
         let compute_s = step_tokens / nodes as f64 / node_tokens_per_s;
         let reduce_s = transfer(layout.len());
         let late = layout.blocks.get(1).map_or(layout.len(), |block| block.start());
-        let window = BACKWARD * compute_s / train.accumulation as f64;
+        let accumulation = match train.batch.is_multiple_of(nodes) {
+            true => train.accumulation,
+            false => train.accumulation.div_ceil(nodes),
+        };
+        let window = BACKWARD * compute_s / accumulation as f64;
         let reduce_exposed_s = reduce_s - (reduce_s - transfer(late)).clamp(0.0, window);
         let step_s = compute_s + reduce_exposed_s + reduce_s;
         Ok(Self {

@@ -39,7 +39,7 @@ pub fn measure(config: &RunConfig, warmup: usize, steps: usize) -> Result<Pace, 
     let train = &config.train;
     let schedule = config.schedule()?;
     let weights = Weights::random(&config.model, train.seed);
-    let mut engine = trainer::engine(config, weights, None);
+    let mut engine = trainer::engine(config, train.batch, weights, None);
     let rows = train.batch * train.sequence;
     let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
     let mut draw = || (rng.next_u64() % config.model.vocabulary as u64) as u32;

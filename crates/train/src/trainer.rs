@@ -1,6 +1,6 @@
 //! The loop around the step: data in, metrics out, checkpoints at the boundaries, and an orderly end at any moment.
 
-use crate::config::{Guard as Policy, Optimizer, RunConfig};
+use crate::config::{Guard as Policy, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
 use crate::guard::{Alarm, Guard};
 use crate::loss::cross_entropy::Options;
@@ -66,6 +66,7 @@ pub struct Trainer {
     valid_batch: Batch,
     token_bytes: Vec<u16>,
     probe: Probe,
+    share: Share,
     state: State,
     line: Step,
     /// only at rank 0
@@ -163,15 +164,18 @@ impl Trainer {
             });
         }
         let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
-        let open = |split, batch| -> Result<Loader, TrainError> {
+        let share = Share::of(train, ranks)?;
+        let open = |split, batch: usize, rows: usize, rank: usize| -> Result<Loader, TrainError> {
             let options = LoaderOptions { batch, sequence: train.sequence, seed: train.seed };
             let mut loader = Loader::open(&sources, split, options)?;
-            loader.keep_rows(batch / ranks * rank..batch / ranks * (rank + 1));
+            loader.keep_rows(rank * rows..(rank + 1) * rows);
             Ok(loader)
         };
-        let batch = rows_of_a_rank(train.batch, ranks)?;
-        let loader = open(Split::Train, train.batch * train.accumulation)?;
-        let valid = open(Split::Valid, train.batch)?;
+        let rows = share.batch * share.accumulation;
+        let loader = open(Split::Train, train.batch * train.accumulation, rows, rank)?;
+        // Where a batch is not split, every rank validates all of it, and the means are the same.
+        let part = if share.batch < train.batch { rank } else { 0 };
+        let valid = open(Split::Valid, train.batch, share.batch, part)?;
         let schedule = config.schedule()?;
         let state = State {
             step: 0,
@@ -182,7 +186,7 @@ impl Trainer {
             guard: Guard::new(train.spike_ratio, train.spike_window),
             best: None,
         };
-        let rows = batch * train.sequence;
+        let rows = share.batch * train.sequence;
         Ok(Self {
             boundaries: schedule.boundaries(),
             train: loader,
@@ -191,7 +195,8 @@ impl Trainer {
             valid_batch: Batch::default(),
             token_bytes: dataset.token_bytes().to_vec(),
             probe: Probe::new(rows, train.sequence, config.model.vocabulary, train.seed),
-            engine: engine(&config, weights, group),
+            engine: engine(&config, share.batch, weights, group),
+            share,
             state,
             line: Step::default(),
             schedule,
@@ -293,10 +298,10 @@ impl Trainer {
         if !train.document_mask {
             self.batch.starts.fill(0);
         }
-        self.engine.begin(lambda as f32, train.accumulation);
+        self.engine.begin(lambda as f32, self.share.accumulation);
         let [targets] = self.engine.sum([scored(&self.batch.targets) as f64]);
         let targets = targets.max(1.0);
-        let rows = self.batch.tokens.len() / train.accumulation;
+        let rows = self.share.batch * train.sequence;
         let batches = MicroBatch::of(&self.batch).split(rows);
         let nats = batches.map(|batch| self.engine.forward_backward(batch, 1.0 / targets as f32)).sum();
         let bytes = text_bytes(&self.batch.targets, &self.token_bytes) as f64;
@@ -429,19 +434,34 @@ impl Trainer {
     }
 }
 
-/// Sequences of a micro-batch that each of `ranks` ranks computes.
-fn rows_of_a_rank(batch: usize, ranks: usize) -> Result<usize, TrainError> {
-    match batch.is_multiple_of(ranks) {
-        true => Ok(batch / ranks),
-        false => Err(TrainError::Uneven { batch, ranks }),
+/// What one rank computes of a step.
+#[derive(Clone, Copy)]
+struct Share {
+    /// sequences of a micro-batch
+    batch: usize,
+    /// micro-batches
+    accumulation: usize,
+}
+
+impl Share {
+    /// An even part of `train.batch`, or else of `train.accumulation`.
+    fn of(train: &TrainConfig, ranks: usize) -> Result<Self, TrainError> {
+        let TrainConfig { batch, accumulation, .. } = *train;
+        if batch.is_multiple_of(ranks) {
+            return Ok(Self { batch: batch / ranks, accumulation });
+        }
+        if accumulation.is_multiple_of(ranks) {
+            return Ok(Self { batch, accumulation: accumulation / ranks });
+        }
+        Err(TrainError::Uneven { batch, accumulation, ranks })
     }
 }
 
-pub(crate) fn engine(config: &RunConfig, weights: Weights, group: Option<Group>) -> Cpu {
+/// For micro-batches of `batch` sequences.
+pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: Option<Group>) -> Cpu {
     let train = &config.train;
     let blend = config.lambda.blends();
-    let ranks = group.as_ref().map_or(1, |group| group.size());
-    let dimensions = Dimensions { batch: train.batch / ranks, sequence: train.sequence, blend };
+    let dimensions = Dimensions { batch, sequence: train.sequence, blend };
     let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
     let optimizer = adam::Options {
         beta1: train.beta1 as f32,

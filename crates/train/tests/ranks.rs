@@ -70,7 +70,9 @@ fn config(dir: &Path, sets: &[&str]) -> RunConfig {
 
 #[test]
 fn the_curve_does_not_depend_on_the_number_of_ranks() {
-    for sets in [&[][..], &["model.linear=dense", "model.tied=false"], &["lambda.kind=linear"]] {
+    let split_by_accumulation = &["train.batch=1", "train.accumulation=6"][..];
+    let dense = &["model.linear=dense", "model.tied=false"][..];
+    for sets in [&[][..], dense, &["lambda.kind=linear"], split_by_accumulation] {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path(), sets);
         let alone = dir.path().join("alone");
@@ -118,7 +120,7 @@ fn a_checkpoint_goes_on_at_another_number_of_ranks() {
 #[test]
 fn a_batch_that_the_ranks_cannot_share_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path(), &["train.batch=5"]);
+    let config = config(dir.path(), &["train.batch=5", "train.accumulation=1"]);
     let run = dir.path().join("run");
     let error = std::thread::scope(|scope| {
         let mut ends = local::group(2).into_iter().map(|end| Group::join(|| Ok::<_, ()>(end)).unwrap());

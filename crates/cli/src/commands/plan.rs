@@ -55,11 +55,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         true => println!("{}", serde_json::to_string(&forecast)?),
         false => print!("{forecast}"),
     }
-    let batch = config.train.batch;
-    if !batch.is_multiple_of(args.nodes as usize) {
+    let train::config::TrainConfig { batch, accumulation, .. } = config.train;
+    let nodes = args.nodes as usize;
+    if !batch.is_multiple_of(nodes) && !accumulation.is_multiple_of(nodes) {
         eprintln!(
-            "warning: train.batch = {batch} sequences cannot be split evenly over {} nodes, so this run would be refused; choose a multiple with --set train.batch=N",
-            args.nodes
+            "warning: neither train.batch = {batch} nor train.accumulation = {accumulation} can be split evenly over {nodes} nodes, so this run would be refused; choose a multiple with --set train.batch=N"
         );
     }
     Ok(ExitCode::SUCCESS)

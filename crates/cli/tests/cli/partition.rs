@@ -46,7 +46,9 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        [&self.near, &self.far].map(|space| ip(&format!("netns del {space}")));
+        for space in [&self.near, &self.far] {
+            ip(&format!("netns del {space}"));
+        }
     }
 }
 
