@@ -73,7 +73,7 @@ impl Group {
         self.waited
     }
 
-    /// Begins `op` on `bucket`, at most [`UNDER_WAY_MAX`] at a time; [`Self::next`] gives it back.
+    /// Begins `op` on `bucket`, at most [`UNDER_WAY_MAX`] at a time; [`Self::take`] gives it back.
     pub fn submit(&mut self, op: Op, bucket: Vec<f32>) {
         assert!(self.under_way < UNDER_WAY_MAX, "{UNDER_WAY_MAX} buckets are under way");
         self.send(Job::Bucket(op, bucket));
@@ -85,14 +85,14 @@ impl Group {
     }
 
     /// The oldest bucket under way, if it is done.
-    pub fn try_next(&mut self) -> Option<Vec<f32>> {
+    pub fn try_take(&mut self) -> Option<Vec<f32>> {
         let Ok(Job::Bucket(_, bucket)) = self.done.try_recv() else { return None };
         self.under_way -= 1;
         Some(bucket)
     }
 
     /// The oldest bucket under way, when it is done.
-    pub fn next(&mut self) -> Vec<f32> {
+    pub fn take(&mut self) -> Vec<f32> {
         assert!(self.under_way > 0, "no bucket is under way");
         let Job::Bucket(_, bucket) = self.receive() else {
             unreachable!("results keep the order of the calls")

@@ -34,14 +34,14 @@ fn a_sum_has_the_order_of_the_ranks() {
         let all = each(size, |mut group| {
             let rank = group.rank();
             group.submit(Op::Reduce, values(rank, len));
-            let mut bucket = group.next();
+            let mut bucket = group.take();
             let own = piece(len, rank, size);
             assert_eq!(bucket[own.clone()], expected[own.clone()], "{size} ranks, rank {rank}");
             let kept = bucket[own.clone()].to_vec();
             bucket.fill(f32::NAN);
             bucket[own].copy_from_slice(&kept);
             group.submit(Op::Gather, bucket);
-            let bucket = group.next();
+            let bucket = group.take();
             group.finish();
             bucket
         });
@@ -55,11 +55,11 @@ fn rank_0_collects_what_it_distributed() {
         let all = each(size, |mut group| {
             let rank = group.rank();
             group.submit(Op::Distribute, if rank == 0 { values(0, len) } else { vec![f32::NAN; len] });
-            let distributed = group.next();
+            let distributed = group.take();
             group.submit(Op::Broadcast, if rank == 0 { values(1, len) } else { vec![f32::NAN; len] });
-            assert_eq!(group.next(), values(1, len));
+            assert_eq!(group.take(), values(1, len));
             group.submit(Op::Collect, distributed);
-            let collected = group.next();
+            let collected = group.take();
             group.finish();
             collected
         });
@@ -86,17 +86,17 @@ fn buckets_come_back_in_order() {
     each(2, |mut group| {
         (1..9).for_each(|len| group.submit(Op::Reduce, vec![1.0; len]));
         for len in 1..9 {
-            let bucket = if len % 2 == 0 { group.next() } else { loop_until(&mut group) };
+            let bucket = if len % 2 == 0 { group.take() } else { loop_until(&mut group) };
             assert_eq!(bucket.len(), len);
         }
-        assert_eq!((group.under_way(), group.try_next()), (0, None));
+        assert_eq!((group.under_way(), group.try_take()), (0, None));
         group.finish();
     });
 }
 
 fn loop_until(group: &mut Group) -> Vec<f32> {
     loop {
-        match group.try_next() {
+        match group.try_take() {
             Some(bucket) => return bucket,
             None => std::thread::yield_now(),
         }

@@ -103,7 +103,7 @@ impl Peers {
     /// The gradients from index `from` upwards are final: sends as many buckets as there is room for, and takes in what has
     /// come back. Does not wait.
     pub fn reduce(&mut self, gradients: &mut [f32], from: usize) {
-        while let Some(bucket) = self.group.try_next() {
+        while let Some(bucket) = self.group.try_take() {
             self.take_sum(bucket, gradients);
         }
         while self.sent < self.shares.buckets() && self.shares.bucket(self.sent).start >= from {
@@ -118,7 +118,7 @@ impl Peers {
         while self.returned < buckets {
             self.reduce(gradients, 0);
             if self.returned < buckets {
-                let bucket = self.group.next();
+                let bucket = self.group.take();
                 self.take_sum(bucket, gradients);
             }
         }
@@ -177,7 +177,7 @@ impl Peers {
 
     /// Waits for the oldest bucket of weights under way.
     fn take_weights(&mut self, weights: &mut Weights) -> Vec<f32> {
-        let buffer = self.group.next();
+        let buffer = self.group.take();
         weights.data[self.shares.bucket(self.returned)].copy_from_slice(&buffer);
         self.returned += 1;
         buffer
@@ -207,7 +207,7 @@ impl Peers {
             let moments = &own[part.moments..][..part.range.len()];
             buffer[part.range.start - bucket.start..][..moments.len()].copy_from_slice(moments);
             self.group.submit(Op::Collect, buffer);
-            let buffer = self.group.next();
+            let buffer = self.group.take();
             if self.group.is_root() {
                 visit(bucket, &buffer)?;
             }
@@ -230,7 +230,7 @@ impl Peers {
                 fill(bucket.clone(), &mut buffer)?;
             }
             self.group.submit(Op::Distribute, buffer);
-            let buffer = self.group.next();
+            let buffer = self.group.take();
             let share = &buffer[part.range.start - bucket.start..][..part.range.len()];
             own[part.moments..][..share.len()].copy_from_slice(share);
             self.spare.push(buffer);
@@ -246,7 +246,7 @@ impl Peers {
             buffer.clear();
             buffer.extend_from_slice(&weights.data[bucket.clone()]);
             self.group.submit(Op::Broadcast, buffer);
-            let buffer = self.group.next();
+            let buffer = self.group.take();
             weights.data[bucket].copy_from_slice(&buffer);
             self.spare.push(buffer);
         }

@@ -126,7 +126,9 @@ fn signal(name: &str, process: &str) {
 
 #[test]
 fn a_program_without_mpi_refuses_to_be_one_of_several_ranks() {
-    let args = ["train", "--preset", "tiny", "--out", "nowhere"];
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let args = ["train", "--preset", "tiny", "--out", crate::text(&run)];
     let output = trilobit(&args).env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("--features mpi"), "{}", said(&output));
