@@ -66,6 +66,19 @@ pub struct Parts<'a> {
 /// # Panics
 /// When a tensor's data is not as long as its shape says.
 pub fn save(dir: &Path, parts: &Parts) -> Result<(), FileError> {
+    save_with(dir, parts, |path| match parts.optimizer {
+        [] => Ok(()),
+        tensors => save_tensors(path, Dtype::F32, tensors),
+    })
+}
+
+/// [`save`], where `optimizer` writes the optimiser's file, whose path it is given: for tensors that are not in this
+/// process's memory as a whole. Those of `parts` are not looked at.
+pub fn save_with(
+    dir: &Path,
+    parts: &Parts,
+    optimizer: impl FnOnce(&Path) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let about = Map::from_iter([("kind".to_owned(), ABOUT_KIND.into())]);
     folder::commit(dir, &about, |dir| {
         atomic::write_bytes(&dir.join(CONFIG), parts.config.as_bytes())?;
@@ -73,9 +86,7 @@ pub fn save(dir: &Path, parts: &Parts) -> Result<(), FileError> {
             atomic::write_bytes(&dir.join(TOKENIZER), tokenizer)?;
         }
         save_tensors(&dir.join(WEIGHTS), Dtype::F32, parts.weights)?;
-        if !parts.optimizer.is_empty() {
-            save_tensors(&dir.join(OPTIMIZER), Dtype::F32, parts.optimizer)?;
-        }
+        optimizer(&dir.join(OPTIMIZER))?;
         if !parts.recorded.is_empty() {
             save_tensors(&dir.join(RECORDED), Dtype::I8, parts.recorded)?;
         }

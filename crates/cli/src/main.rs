@@ -3,6 +3,7 @@
 
 mod commands;
 mod interrupt;
+mod ranks;
 mod sampling;
 mod source;
 mod trial;

@@ -9,6 +9,7 @@ use crate::manifest::sha256_hex;
 use crate::random::{self, Permutation};
 use crate::{DataError, Split};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// A target that is not scored: the first token of the next document, and padding.
@@ -68,6 +69,8 @@ pub struct Loader {
     members: Vec<Member>,
     split: Split,
     options: LoaderOptions,
+    /// Rows of each batch that are read.
+    rows: Range<usize>,
     cursor: Cursor,
 }
 
@@ -109,7 +112,21 @@ impl Loader {
             windows: 0,
             drawn: vec![0; members.len()],
         };
-        Ok(Self { members, split, options, cursor })
+        Ok(Self { members, split, rows: 0..options.batch, options, cursor })
+    }
+
+    /// From now on gives out only these rows of each batch; the cursor moves over all of them. So ranks that keep different
+    /// rows read together what one process would read alone, and their cursors are the same.
+    ///
+    /// # Panics
+    /// When a batch has no such rows.
+    pub fn keep_rows(&mut self, rows: Range<usize>) {
+        assert!(
+            rows.start < rows.end && rows.end <= self.options.batch,
+            "{rows:?} of {}",
+            self.options.batch
+        );
+        self.rows = rows;
     }
 
     /// Fills `batch` with the next windows. The first call sizes it; later ones do not allocate.
@@ -122,14 +139,19 @@ impl Loader {
         }
         let sequence = self.options.sequence;
         for buffer in [&mut batch.tokens, &mut batch.targets, &mut batch.starts] {
-            buffer.resize(self.options.batch * sequence, 0);
+            buffer.resize(self.rows.len() * sequence, 0);
         }
         for row in 0..self.options.batch {
+            let window = self.draw();
+            if !self.rows.contains(&row) {
+                continue;
+            }
+            let row = row - self.rows.start;
             let range = row * sequence..(row + 1) * sequence;
             let tokens = &mut batch.tokens[range.clone()];
             let targets = &mut batch.targets[range.clone()];
             let starts = &mut batch.starts[range];
-            match self.draw() {
+            match window {
                 Some((member, window)) => self.fill(member, window, tokens, targets, starts),
                 None => {
                     tokens.fill(0);

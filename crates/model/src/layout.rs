@@ -181,6 +181,13 @@ impl BlockSlots {
         self.projections[projection as usize]
     }
 
+    /// Index of the block's first element in the arena.
+    pub fn start(&self) -> usize {
+        let slots =
+            self.projections.iter().chain(self.norms.iter().flatten()).chain(self.extras.iter().flatten());
+        slots.map(|slot| slot.start).min().expect("a block has projections")
+    }
+
     /// A bias, or the gain of a head's norm; `None` where the network has none.
     pub fn extra(&self, extra: Extra) -> Option<Slot> {
         self.extras[extra as usize]

@@ -4,13 +4,14 @@ use crate::clock::{self, Op};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Adam, Update};
 use crate::optim::gradient_norm;
+use crate::peers::Peers;
 use crate::step::{Dimensions, MicroBatch, Network};
 use model::{LinearKind, Weights};
 
 /// What trains a network: gradients of batches, updates of weights.
 pub trait Engine {
-    /// Makes ready for steps at this λ and forgets all gradients.
-    fn begin(&mut self, lambda: f32);
+    /// Makes ready for a step of `batches` micro-batches at this λ and forgets all gradients.
+    fn begin(&mut self, lambda: f32, batches: usize);
 
     /// Sum of the losses of the scored targets; gradients of that sum times `factor` are added up.
     fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64;
@@ -34,6 +35,8 @@ pub struct Cpu {
     pub network: Network,
     /// both moments
     pub optimizer: Adam,
+    /// the other ranks of the job, where there are any
+    pub peers: Option<Peers>,
     /// λ of the shadows, `None` when the weights have changed since
     renewed: Option<f32>,
     partial: Vec<f64>,
@@ -47,10 +50,12 @@ impl Cpu {
         loss: Options,
         optimizer: adam::Options,
         threads: usize,
+        peers: Option<Peers>,
     ) -> Self {
-        let optimizer = Adam::new(weights.data.len(), optimizer);
+        let moments = peers.as_ref().map_or(weights.data.len(), |peers| peers.shares.own_len());
+        let optimizer = Adam::new(moments, optimizer);
         let network = Network::new(weights, dimensions, loss, threads);
-        Self { network, optimizer, renewed: None, partial: Vec::new() }
+        Self { network, optimizer, peers, renewed: None, partial: Vec::new() }
     }
 
     /// Quantises the weights if they, or the arithmetic of the linear layers, have changed.
@@ -58,6 +63,19 @@ impl Cpu {
         if self.renewed != Some(lambda) {
             self.network.renew(lambda);
             self.renewed = Some(lambda);
+        }
+    }
+
+    /// Whether this rank writes the run's files.
+    pub fn is_root(&self) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.group.is_root())
+    }
+
+    /// Sums of these values over all ranks, the same bits at each.
+    pub fn sum<const N: usize>(&mut self, values: [f64; N]) -> [f64; N] {
+        match &mut self.peers {
+            Some(peers) => peers.group.sum(values),
+            None => values,
         }
     }
 
@@ -86,25 +104,41 @@ impl Cpu {
 }
 
 impl Engine for Cpu {
-    fn begin(&mut self, lambda: f32) {
+    fn begin(&mut self, lambda: f32, batches: usize) {
         self.renew(lambda);
         let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&*self.network.gradients));
         self.network.gradients.fill(0.0);
+        if let Some(peers) = &mut self.peers {
+            peers.begin(batches);
+        }
     }
 
     fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
-        self.network.forward_backward(batch, factor)
+        let Some(peers) = &mut self.peers else { return self.network.forward_backward(batch, factor) };
+        let is_last = peers.is_last_batch();
+        self.network.forward_backward_watched(batch, factor, &mut |gradients, from| {
+            if is_last {
+                peers.reduce(gradients, from);
+            }
+        })
     }
 
     fn gradient_norm(&mut self) -> f64 {
-        let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&*self.network.gradients));
-        gradient_norm(&self.network.machine.pool, &self.network.gradients, &mut self.partial)
+        let Network { machine, gradients, .. } = &mut self.network;
+        let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&**gradients));
+        match &mut self.peers {
+            Some(peers) => peers.gradient_norm(&machine.pool, gradients, &mut self.partial),
+            None => gradient_norm(&machine.pool, gradients, &mut self.partial),
+        }
     }
 
     fn update(&mut self, update: Update) {
         let Network { machine, weights, gradients, .. } = &mut self.network;
         let _clock = clock::begin(Op::Optimiser, 0, 7 * size_of_val(&**gradients));
-        self.optimizer.step(&machine.pool, weights, gradients, update);
+        match &mut self.peers {
+            Some(peers) => peers.update(&machine.pool, &mut self.optimizer, weights, gradients, update),
+            None => self.optimizer.step(&machine.pool, weights, gradients, update),
+        }
         self.renewed = None;
     }
 

@@ -24,6 +24,15 @@ pub enum TrainError {
     #[error("{}/state.json does not hold a run's state: {source}; use the previous checkpoint", path.display())]
     State { path: PathBuf, source: serde_json::Error },
     #[error(
+        "neither train.batch = {batch} nor train.accumulation = {accumulation} can be split evenly over {ranks} ranks: start a number of ranks that divides one of them, or begin a run with --set train.batch={}",
+        batch.next_multiple_of(*ranks)
+    )]
+    Uneven { batch: usize, accumulation: usize, ranks: usize },
+    #[error(
+        "rank 0 told something that this program does not understand; start the same version of it on every machine"
+    )]
+    OtherVersion,
+    #[error(
         "step {step} was refused by the guard and train.guard is \"stop\"; the weights before it are in {}/checkpoints: lower schedule.peak or set train.guard = \"skip\", then --resume",
         run.display()
     )]

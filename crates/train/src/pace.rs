@@ -42,7 +42,7 @@ pub fn measure(config: &RunConfig, warmup: usize, steps: usize) -> Result<Pace, 
     let train = &config.train;
     let schedule = config.schedule()?;
     let weights = Weights::random(&config.model, train.seed);
-    let mut engine = trainer::engine(config, weights);
+    let mut engine = trainer::engine(config, train.batch, weights, None);
     let rows = train.batch * train.sequence;
     let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
     let mut draw = || (rng.next_u64() % config.model.vocabulary as u64) as u32;
@@ -68,7 +68,7 @@ pub fn measure(config: &RunConfig, warmup: usize, steps: usize) -> Result<Pace, 
 }
 
 fn step(engine: &mut Cpu, batch: MicroBatch, lambda: f32, accumulation: usize, clip: f64) -> f64 {
-    engine.begin(lambda);
+    engine.begin(lambda, accumulation);
     let targets = batch.targets.len() * accumulation;
     let nats: f64 = (0..accumulation).map(|_| engine.forward_backward(batch, 1.0 / targets as f32)).sum();
     let norm = engine.gradient_norm();

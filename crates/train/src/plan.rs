@@ -36,7 +36,7 @@ impl Rate {
         Self::Assumed(threads as f64 * ASSUMED_FLOPS_PER_THREAD)
     }
 
-    fn flops_per_s(self) -> f64 {
+    pub(crate) fn flops_per_s(self) -> f64 {
         match self {
             Self::Measured(rate) | Self::Assumed(rate) => rate,
         }
@@ -349,7 +349,7 @@ impl Plan {
 }
 
 /// A whole number with commas between its thousands.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -362,7 +362,7 @@ fn grouped(number: u64) -> String {
 }
 
 /// Four digits and a decimal prefix.
-fn scaled(number: f64, unit: &str) -> String {
+pub(crate) fn scaled(number: f64, unit: &str) -> String {
     let prefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
     let power = if number < 1.0 { 0 } else { (number.log10() / 3.0) as usize };
     let power = power.min(prefixes.len() - 1);
@@ -371,7 +371,7 @@ fn scaled(number: f64, unit: &str) -> String {
 }
 
 /// In the largest two units.
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),

@@ -114,7 +114,7 @@ mod tests {
     }
 
     impl Engine for Parrot {
-        fn begin(&mut self, _: f32) {}
+        fn begin(&mut self, _: f32, _: usize) {}
         fn forward_backward(&mut self, _: MicroBatch, _: f32) -> f64 {
             0.0
         }

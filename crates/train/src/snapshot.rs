@@ -2,50 +2,136 @@
 
 use crate::TrainError;
 use crate::engine::Cpu;
+use crate::peers::Peers;
+use crate::records::Records;
 use crate::state::State;
+use crate::step::Network;
 use bytemuck::cast_slice;
 use checkpoint::arena;
 use checkpoint::native::{self, Opened, Parts, Tensor};
 use formats::FileError;
-use model::Projection;
+use formats::safetensors::{Dtype, TensorInfo, Writer};
+use model::layout::Named;
+use model::{Layout, Projection};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ops::Range;
 use std::path::Path;
 
 /// Prefixes of the two moments in the optimiser's file.
 const MOMENTS: [&str; 2] = ["m.", "v."];
 
-/// Writes weights, both moments, the recorded codes and the state to a new folder `dir`, as a unit.
-pub fn save(
-    dir: &Path,
-    config: &str,
-    tokenizer: &[u8],
-    engine: &Cpu,
-    state: &State,
-) -> Result<(), TrainError> {
-    let weights = &engine.network.weights;
-    let mut optimizer = arena::tensors(&weights.layout, MOMENTS[0], &engine.optimizer.m);
-    optimizer.extend(arena::tensors(&weights.layout, MOMENTS[1], &engine.optimizer.v));
+/// Writes weights, both moments, the recorded codes and the state to a new folder `dir`, as a unit. Where there are other ranks,
+/// each has to [`send`] meanwhile.
+pub(crate) fn save(dir: &Path, records: &Records, engine: &mut Cpu, state: &State) -> Result<(), TrainError> {
+    let Cpu { network, optimizer, peers, .. } = engine;
+    let weights = &network.weights;
     let parts = Parts {
-        config,
-        tokenizer: Some(tokenizer),
+        config: &records.config_text,
+        tokenizer: Some(&records.tokenizer),
         weights: &arena::tensors(&weights.layout, "", &weights.data),
-        optimizer: &optimizer,
-        recorded: &recorded(engine),
+        optimizer: &[],
+        recorded: &recorded(network),
         state: &serde_json::to_value(state).expect("plain data becomes JSON"),
     };
-    Ok(native::save(dir, &parts)?)
+    let moments = [&optimizer.m[..], &optimizer.v];
+    Ok(native::save_with(dir, &parts, |path| write_moments(path, &weights.layout, moments, peers))?)
 }
 
-/// Reads what `save` wrote, besides the weights, back into an engine of the same network; returns the state.
-pub fn restore(opened: &Opened, engine: &mut Cpu) -> Result<State, TrainError> {
-    let state: State = serde_json::from_value(opened.state().clone())
-        .map_err(|source| TrainError::State { path: opened.dir().to_path_buf(), source })?;
-    let Cpu { network, optimizer, .. } = engine;
-    let layout = &network.weights.layout;
+/// What the other ranks do while rank 0 saves.
+pub(crate) fn send(engine: &mut Cpu) {
+    let Cpu { optimizer, peers: Some(peers), .. } = engine else { return };
+    for own in [&optimizer.m, &optimizer.v] {
+        peers.collect(own, |_, _| Ok::<(), Infallible>(())).unwrap_or_else(|never| match never {});
+    }
+}
+
+fn write_moments(
+    path: &Path,
+    layout: &Layout,
+    moments: [&[f32]; 2],
+    peers: &mut Option<Peers>,
+) -> Result<(), FileError> {
+    let info = |prefix: &str, named: &Named| TensorInfo {
+        name: format!("{prefix}{}", named.name),
+        dtype: Dtype::F32,
+        shape: named.shape(),
+    };
+    let declared =
+        MOMENTS.iter().flat_map(|prefix| layout.tensors().iter().map(move |named| info(prefix, named)));
+    let mut writer = Writer::create(path, &declared.collect::<Vec<_>>(), &BTreeMap::new())?;
+    for (prefix, own) in MOMENTS.into_iter().zip(moments) {
+        let mut write = |range: Range<usize>, values: &[f32]| {
+            overlaps(layout, range).try_for_each(|Overlap { named, part, .. }| {
+                writer.write(&format!("{prefix}{}", named.name), cast_slice(&values[part]))
+            })
+        };
+        match peers {
+            Some(peers) => peers.collect(own, write)?,
+            None => write(0..own.len(), own)?,
+        }
+    }
+    writer.finish()
+}
+
+/// A tensor of which a range of the arena holds something.
+struct Overlap<'a> {
+    named: &'a Named,
+    /// index in the tensor of the first element that the range holds
+    first: usize,
+    /// where in the range
+    part: Range<usize>,
+}
+
+fn overlaps(layout: &Layout, range: Range<usize>) -> impl Iterator<Item = Overlap<'_>> {
+    layout.tensors().iter().filter_map(move |named| {
+        let start = named.slot.start;
+        let (from, to) = (start.max(range.start), (start + named.slot.len()).min(range.end));
+        (from < to).then(|| Overlap {
+            named,
+            first: from - start,
+            part: from - range.start..to - range.start,
+        })
+    })
+}
+
+fn read_moments(
+    opened: &Opened,
+    layout: &Layout,
+    moments: [&mut [f32]; 2],
+    peers: &mut Option<Peers>,
+) -> Result<(), FileError> {
     let file = opened.optimizer()?;
     arena::check(&file, layout, &MOMENTS)?;
-    arena::read(&file, layout, MOMENTS[0], &mut optimizer.m)?;
-    arena::read(&file, layout, MOMENTS[1], &mut optimizer.v)?;
-    optimizer.steps = state.updates;
+    for (prefix, own) in MOMENTS.into_iter().zip(moments) {
+        let read = |range: Range<usize>, values: &mut [f32]| {
+            overlaps(layout, range).try_for_each(|Overlap { named, first, part }| {
+                file.f32_into(&format!("{prefix}{}", named.name), first, &mut values[part])
+            })
+        };
+        match peers {
+            Some(peers) => peers.distribute(own, read)?,
+            None => read(0..own.len(), own)?,
+        }
+    }
+    Ok(())
+}
+
+/// What the other ranks do while rank 0 restores.
+pub(crate) fn receive(engine: &mut Cpu) {
+    let Cpu { optimizer, peers: Some(peers), .. } = engine else { return };
+    for own in [&mut optimizer.m, &mut optimizer.v] {
+        peers.distribute(own, |_, _| Ok::<(), Infallible>(())).unwrap_or_else(|never| match never {});
+    }
+}
+
+/// Reads what `save` wrote, besides the weights, back into an engine of the same network; returns the state. Where there are other
+/// ranks, each has to [`receive`] meanwhile.
+pub(crate) fn restore(opened: &Opened, engine: &mut Cpu) -> Result<State, TrainError> {
+    let state: State = serde_json::from_value(opened.state().clone())
+        .map_err(|source| TrainError::State { path: opened.dir().to_path_buf(), source })?;
+    let Cpu { network, optimizer, peers, .. } = engine;
+    read_moments(opened, &network.weights.layout, [&mut optimizer.m, &mut optimizer.v], peers)?;
     let Some(file) = opened.recorded()? else { return Ok(state) };
     for (layer, shadows) in network.shadows.iter_mut().enumerate() {
         for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {
@@ -67,10 +153,10 @@ fn name(layer: usize, projection: Projection) -> String {
 }
 
 /// The codes of every quantised projection as the last record saw them; none for a dense network.
-fn recorded(engine: &Cpu) -> Vec<Tensor<'_, i8>> {
-    let config = &engine.network.weights.config;
+fn recorded(network: &Network) -> Vec<Tensor<'_, i8>> {
+    let config = &network.weights.config;
     let mut tensors = Vec::new();
-    for (layer, shadows) in engine.network.shadows.iter().enumerate() {
+    for (layer, shadows) in network.shadows.iter().enumerate() {
         for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {
             let (rows, cols) = projection.shape(config);
             tensors.push(Tensor {

@@ -68,6 +68,9 @@ pub struct Dimensions {
     pub backward: Arithmetic,
 }
 
+/// Learns which gradients are final; see [`Network::forward_backward_watched`].
+pub type Ready<'a> = dyn FnMut(&mut [f32], usize) + 'a;
+
 /// A network in training: weights, their quantised shadows, gradients and activations.
 pub struct Network {
     /// latent weights; call `renew` after changing them
@@ -164,11 +167,21 @@ impl Network {
 
     /// Sum of the losses of the scored targets; the gradients of that sum times `factor` are added up.
     pub fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
+        self.forward_backward_watched(batch, factor, &mut |_, _| {})
+    }
+
+    /// The same, and calls `ready(gradients, from)` whenever this batch adds nothing more to the gradients from index `from`
+    /// of the arena upwards: the backward goes down the arena. `from` is 0 in the last call.
+    pub fn forward_backward_watched(&mut self, batch: MicroBatch, factor: f32, ready: &mut Ready) -> f64 {
+        let slices = batch.tokens.len() / self.rows;
         let mut loss = 0.0;
-        for slice in batch.split(self.rows) {
+        for (index, slice) in batch.split(self.rows).enumerate() {
             self.forward(slice);
             loss += self.head(slice, Some(factor));
-            self.backward(slice);
+            match index + 1 == slices {
+                true => self.backward(slice, ready),
+                false => self.backward(slice, &mut |_, _| {}),
+            }
         }
         loss
     }
@@ -254,7 +267,8 @@ impl Network {
         loss
     }
 
-    fn backward(&mut self, batch: MicroBatch) {
+    fn backward(&mut self, batch: MicroBatch, ready: &mut Ready) {
+        ready(&mut self.gradients, self.weights.layout.final_norm.start);
         for layer in (0..self.weights.config.layers).rev() {
             let shape = Shape { config: &self.weights.config, sequence: self.sequence, starts: batch.starts };
             let block = Block {
@@ -267,9 +281,11 @@ impl Network {
             };
             let saved = &mut self.activations.block(layer);
             block.backward(&mut self.machine, saved, &mut self.buffers, &mut self.gradients);
+            ready(&mut self.gradients, self.weights.layout.blocks[layer].start());
         }
         let dtable = self.weights.layout.embedding.of_mut(&mut self.gradients);
         embedding::backward(dtable, &self.buffers.stream, batch.tokens, self.weights.config.hidden);
+        ready(&mut self.gradients, 0);
     }
 }
 

@@ -1,21 +1,25 @@
 //! The loop around the step: data in, metrics out, checkpoints at the boundaries, and an orderly end at any moment.
 
-use crate::config::{Guard as Policy, Optimizer, RunConfig};
+use crate::config::{Guard as Policy, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
 use crate::guard::{Alarm, Guard};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Update};
+use crate::peers::Peers;
 use crate::probe::Probe;
+use crate::records::Records;
 use crate::schedule::{Point, Schedule};
+use crate::start::Start;
 use crate::state::{Best, State};
 use crate::step::{Dimensions, MicroBatch, slice_of};
 use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
 use crate::{TrainError, snapshot};
 use checkpoint::retention;
+use cluster::Group;
 use data::{Batch, Dataset, Loader, LoaderOptions, Source, Split};
 use journal::events::{Event, Kind};
 use journal::metrics::{Record, Step};
-use journal::{Lock, Run, events, metrics};
+use journal::{Lock, Run};
 use model::Weights;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,10 +54,9 @@ pub struct Limits<'a> {
     pub time: Option<Duration>,
 }
 
-/// One run, ready to go on from where it stands.
+/// One run, ready to go on from where it stands: the whole of it, or one rank of a job.
 pub struct Trainer {
     config: RunConfig,
-    config_text: String,
     schedule: Schedule,
     boundaries: Vec<u64>,
     engine: Cpu,
@@ -62,50 +65,31 @@ pub struct Trainer {
     batch: Batch,
     valid_batch: Batch,
     token_bytes: Vec<u16>,
-    tokenizer: Vec<u8>,
     probe: Probe,
+    share: Share,
     state: State,
-    run: Run,
     line: Step,
-    metrics: metrics::Writer,
-    events: events::Writer,
-    _lock: Lock,
+    /// only at rank 0
+    records: Option<Records>,
 }
 
 impl Trainer {
-    /// A new run in the folder `out`, from random weights.
-    pub fn create(config: RunConfig, out: &Path) -> Result<Self, TrainError> {
+    /// A new run in the folder `out`, from random weights; among the ranks of `group`, of which this is number 0.
+    pub fn create(config: RunConfig, out: &Path, group: Option<Group>) -> Result<Self, TrainError> {
         let run = Run::create(out)?;
         let lock = Lock::acquire(out)?;
-        let weights = Weights::random(&config.model, config.train.seed);
-        let mut trainer = Self::assemble(config, run, lock, weights)?;
-        trainer.begin()?;
-        Ok(trainer)
-    }
-
-    /// Writes what a run folder holds before the first step. The configuration comes first: with it alone a run
-    /// that was killed here can be resumed.
-    fn begin(&mut self) -> Result<(), TrainError> {
-        formats::atomic::write_bytes(&self.run.config(), self.config_text.as_bytes())?;
-        formats::atomic::write_bytes(&self.run.tokenizer(), &self.tokenizer)?;
-        self.write_facts()?;
-        let (parameters, steps) = (self.config.model.parameters(), self.config.train.steps);
-        self.note(Kind::Start, format!("{parameters} parameters, {steps} steps"), &mut ())
+        Self::begin(config, run, lock, group)
     }
 
     /// Goes on with the run in `out` from its newest sound checkpoint, or from the beginning where it has none yet;
-    /// its configuration is the run's own.
-    pub fn resume(out: &Path) -> Result<Self, TrainError> {
+    /// its configuration is the run's own. Of the ranks of `group`, this is number 0.
+    pub fn resume(out: &Path, mut group: Option<Group>) -> Result<Self, TrainError> {
         let run = Run::open(out)?;
         let lock = Lock::acquire(out)?;
         let config = RunConfig::resolve(None, Some(&run.config()), &[])?;
         let found = match checkpoint::locate(out) {
             Err(error) if error.kind == formats::Kind::Missing => {
-                let weights = Weights::random(&config.model, config.train.seed);
-                let mut trainer = Self::assemble(config, run, lock, weights)?;
-                trainer.metrics = metrics::Writer::open_at(&trainer.run.metrics(), 0)?;
-                trainer.begin()?;
-                return Ok(trainer);
+                return Self::begin(config, run, lock, group);
             }
             found => found?,
         };
@@ -114,10 +98,12 @@ impl Trainer {
         if weights.config != config.model {
             return Err(TrainError::OtherModel { checkpoint: opened.dir().to_path_buf() });
         }
-        let mut trainer = Self::assemble(config, run, lock, weights)?;
+        Start::of(&config, true)?.tell(&mut group);
+        let mut trainer = Self::assemble(config, weights, group)?;
+        trainer.share_weights();
         trainer.state = snapshot::restore(&opened, &mut trainer.engine)?;
-        trainer.train.seek(&trainer.state.cursor)?;
-        trainer.metrics = metrics::Writer::open_at(&trainer.run.metrics(), trainer.state.step)?;
+        trainer.agree()?;
+        trainer.records = Some(Records::open(run, lock, &trainer.config, trainer.state.step)?);
         for warning in found.warnings {
             trainer.note(Kind::Resume, warning, &mut ())?;
         }
@@ -125,7 +111,46 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn assemble(config: RunConfig, run: Run, lock: Lock, weights: Weights) -> Result<Self, TrainError> {
+    /// Any rank but number 0 of a run: what it is to do comes from there. Only the data is read here.
+    pub fn join(mut group: Group) -> Result<Self, TrainError> {
+        let Start { config, resumed } = Start::hear(&mut group)?;
+        let config = RunConfig::from_toml(&config)?;
+        let weights = match resumed {
+            true => Weights::zeros(&config.model),
+            false => Weights::random(&config.model, config.train.seed),
+        };
+        let mut trainer = Self::assemble(config, weights, Some(group))?;
+        if resumed {
+            trainer.share_weights();
+            snapshot::receive(&mut trainer.engine);
+        }
+        trainer.agree()?;
+        Ok(trainer)
+    }
+
+    /// Leaves the job once every rank has come here. A rank that ends otherwise tells the others to end, too.
+    pub fn leave(self) {
+        if let Some(peers) = self.engine.peers {
+            peers.group.finish();
+        }
+    }
+
+    /// From random weights, in a folder that holds no checkpoint.
+    fn begin(config: RunConfig, run: Run, lock: Lock, mut group: Option<Group>) -> Result<Self, TrainError> {
+        let records = Records::open(run, lock, &config, 0)?;
+        Start::of(&config, false)?.tell(&mut group);
+        let weights = Weights::random(&config.model, config.train.seed);
+        let mut trainer = Self::assemble(config, weights, group)?;
+        trainer.agree()?;
+        records.begin()?;
+        records.run.write_facts(&trainer.facts()?)?;
+        trainer.records = Some(records);
+        let (parameters, steps) = (trainer.config.model.parameters(), trainer.config.train.steps);
+        trainer.note(Kind::Start, format!("{parameters} parameters, {steps} steps"), &mut ())?;
+        Ok(trainer)
+    }
+
+    fn assemble(config: RunConfig, weights: Weights, group: Option<Group>) -> Result<Self, TrainError> {
         let train = &config.train;
         let sources: Vec<Source> =
             config.data.iter().map(|s| Source { path: s.path.clone(), weight: s.weight }).collect();
@@ -138,9 +163,19 @@ impl Trainer {
                 model: config.model.vocabulary,
             });
         }
-        let options = |batch| LoaderOptions { batch, sequence: train.sequence, seed: train.seed };
-        let loader = Loader::open(&sources, Split::Train, options(train.batch * train.accumulation))?;
-        let valid = Loader::open(&sources, Split::Valid, options(train.batch))?;
+        let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
+        let share = Share::of(train, ranks)?;
+        let open = |split, batch: usize, rows: usize, rank: usize| -> Result<Loader, TrainError> {
+            let options = LoaderOptions { batch, sequence: train.sequence, seed: train.seed };
+            let mut loader = Loader::open(&sources, split, options)?;
+            loader.keep_rows(rank * rows..(rank + 1) * rows);
+            Ok(loader)
+        };
+        let rows = share.batch * share.accumulation;
+        let loader = open(Split::Train, train.batch * train.accumulation, rows, rank)?;
+        // Where a batch is not split, every rank validates all of it, and the means are the same.
+        let part = if share.batch < train.batch { rank } else { 0 };
+        let valid = open(Split::Valid, train.batch, share.batch, part)?;
         let schedule = config.schedule()?;
         let state = State {
             step: 0,
@@ -151,28 +186,41 @@ impl Trainer {
             guard: Guard::new(train.spike_ratio, train.spike_window),
             best: None,
         };
-        let rows = train.batch * train.sequence;
+        let rows = share.batch * train.sequence;
         Ok(Self {
-            engine: engine(&config, weights),
             boundaries: schedule.boundaries(),
             train: loader,
             valid,
             batch: Batch::default(),
             valid_batch: Batch::default(),
             token_bytes: dataset.token_bytes().to_vec(),
-            tokenizer: read(&dataset.tokenizer_path())?,
             probe: Probe::new(rows, train.sequence, config.model.vocabulary, train.seed),
-            // All lines stay for now: only a resume knows which are to be written again.
-            metrics: metrics::Writer::open_at(&run.metrics(), u64::MAX)?,
-            events: events::Writer::open(&run.events())?,
-            config_text: config.to_toml()?,
+            engine: engine(&config, share.batch, weights, group),
+            share,
             state,
-            run,
             line: Step::default(),
             schedule,
             config,
-            _lock: lock,
+            records: None,
         })
+    }
+
+    fn share_weights(&mut self) {
+        if let Some(peers) = &mut self.engine.peers {
+            peers.broadcast(&mut self.engine.network.weights);
+        }
+    }
+
+    /// Rank 0's state becomes that of every rank, and every rank goes to its place in the data; that one of them has other
+    /// data is an error there.
+    fn agree(&mut self) -> Result<(), TrainError> {
+        if let Some(peers) = &mut self.engine.peers {
+            let own = serde_json::to_vec(&self.state).expect("plain data becomes JSON");
+            let state = peers.group.broadcast(own);
+            self.state = serde_json::from_slice(&state).expect("what rank 0 wrote");
+        }
+        self.engine.optimizer.steps = self.state.updates;
+        Ok(self.train.seek(&self.state.cursor)?)
     }
 
     /// The run's configuration.
@@ -194,7 +242,9 @@ impl Trainer {
         }
         while self.state.step < total {
             let time_is_up = limits.time.is_some_and(|time| begun.elapsed() >= time);
-            if time_is_up || (limits.interrupted)() {
+            let asked = [time_is_up, (limits.interrupted)()].map(|asked| f64::from(u8::from(asked)));
+            let [time_is_up, interrupted] = self.engine.sum(asked).map(|ranks| ranks > 0.0);
+            if time_is_up || interrupted {
                 let outcome = if time_is_up { Outcome::Deadline } else { Outcome::Interrupted };
                 self.save(observer)?;
                 self.note(Kind::Interrupt, format!("{outcome:?}, to be resumed").to_lowercase(), observer)?;
@@ -223,13 +273,16 @@ impl Trainer {
         if boundary || done.is_multiple_of(self.config.train.record_every.max(1)) {
             self.record(boundary);
         }
-        self.metrics.append(&self.line)?;
+        if let Some(records) = &mut self.records {
+            records.step(&self.line)?;
+        }
         if self.schedule.phase(done) != self.schedule.phase(step) {
             self.note(Kind::Phase, format!("{} begins", self.schedule.phase(done)), observer)?;
         }
         if alarm.is_some() && self.config.train.guard == Policy::Stop {
             self.save(observer)?;
-            return Err(TrainError::Guard { step, run: self.run.dir().to_path_buf() });
+            let run = self.records.as_ref().map(|records| records.run.dir().to_path_buf());
+            return Err(TrainError::Guard { step, run: run.unwrap_or_default() });
         }
         if boundary {
             self.save(observer)?;
@@ -245,14 +298,16 @@ impl Trainer {
         if !train.document_mask {
             self.batch.starts.fill(0);
         }
-        self.engine.begin(lambda as f32);
-        let targets = scored(&self.batch.targets);
-        let factor = 1.0 / targets.max(1) as f32;
-        let rows = train.batch * train.sequence;
+        self.engine.begin(lambda as f32, self.share.accumulation);
+        let [targets] = self.engine.sum([scored(&self.batch.targets) as f64]);
+        let targets = targets.max(1.0);
+        let rows = self.share.batch * train.sequence;
         let batches = MicroBatch::of(&self.batch).split(rows);
-        let nats: f64 = batches.map(|batch| self.engine.forward_backward(batch, factor)).sum();
-        let loss = nats / targets.max(1) as f64;
+        let nats = batches.map(|batch| self.engine.forward_backward(batch, 1.0 / targets as f32)).sum();
+        let bytes = text_bytes(&self.batch.targets, &self.token_bytes) as f64;
         let norm = self.engine.gradient_norm();
+        let [nats, bytes] = self.engine.sum([nats, bytes]);
+        let loss = nats / targets;
         let alarm = self.state.guard.check(loss, norm).err();
         if alarm.is_none() {
             let clip = train.clip;
@@ -261,12 +316,12 @@ impl Trainer {
             self.state.updates += 1;
         }
         self.state.step += 1;
-        self.state.tokens += self.batch.tokens.len() as u64;
+        self.state.tokens += train.tokens_per_step();
         self.state.lambda = lambda;
         self.line.step = step;
         self.line.tokens = self.state.tokens;
         self.line.loss = loss;
-        self.line.bits_per_byte = bits_per_byte(nats, text_bytes(&self.batch.targets, &self.token_bytes));
+        self.line.bits_per_byte = bits_per_byte(nats, bytes);
         self.line.lr = lr;
         self.line.weight_decay = weight_decay;
         self.line.lambda = lambda;
@@ -278,17 +333,19 @@ impl Trainer {
     fn record(&mut self, with_validation: bool) {
         let lambda = self.schedule.at(self.line.step).lambda as f32;
         self.engine.renew(lambda);
-        let answers = self.probe.ask(&mut self.engine, self.config.train.sequence);
-        let ternary = |shares: Vec<f32>| (!shares.is_empty()).then_some(shares);
-        self.line.record = Record {
-            phase: Some(self.schedule.phase(self.line.step).name().to_owned()),
-            unique_tokens: Some(answers.unique_tokens as u32),
-            output_entropy: Some(answers.output_entropy),
-            repetition: Some(answers.repetition),
-            zero_share: ternary(self.engine.zero_shares()),
-            flip_rate: ternary(self.engine.flip_rates()),
-            ..Record::default()
-        };
+        if self.records.is_some() {
+            let answers = self.probe.ask(&mut self.engine, self.config.train.sequence);
+            let ternary = |shares: Vec<f32>| (!shares.is_empty()).then_some(shares);
+            self.line.record = Record {
+                phase: Some(self.schedule.phase(self.line.step).name().to_owned()),
+                unique_tokens: Some(answers.unique_tokens as u32),
+                output_entropy: Some(answers.output_entropy),
+                repetition: Some(answers.repetition),
+                zero_share: ternary(self.engine.zero_shares()),
+                flip_rate: ternary(self.engine.flip_rates()),
+                ..Record::default()
+            };
+        }
         if with_validation {
             let Validation { loss, bits_per_byte } = self.validate();
             self.line.record.validation_loss = Some(loss);
@@ -307,7 +364,9 @@ impl Trainer {
 
     fn validate(&mut self) -> Validation {
         let batches = self.config.train.validate_batches;
-        validate(&mut self.engine, &mut self.valid, &mut self.valid_batch, batches, &self.token_bytes)
+        let own =
+            validate(&mut self.engine, &mut self.valid, &mut self.valid_batch, batches, &self.token_bytes);
+        Validation::of(self.engine.sum(own))
     }
 
     /// The untrained network's checkpoint, its validation, and the codes that the first flip rate counts from.
@@ -322,15 +381,22 @@ impl Trainer {
 
     /// Writes the checkpoint of this step unless it is there, then removes those that have had their time.
     fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let dir = self.run.checkpoint(self.state.step);
-        if dir.exists() {
+        let dir = self.records.as_ref().map(|records| records.run.checkpoint(self.state.step));
+        let is_there = dir.as_ref().is_some_and(|dir| dir.exists());
+        let [is_there] = self.engine.sum([f64::from(u8::from(is_there))]);
+        if is_there > 0.0 {
             return Ok(());
         }
-        self.metrics.sync()?;
         self.state.cursor = self.train.cursor();
-        snapshot::save(&dir, &self.config_text, &self.tokenizer, &self.engine, &self.state)?;
+        let (Some(records), Some(dir)) = (&mut self.records, dir) else {
+            snapshot::send(&mut self.engine);
+            return Ok(());
+        };
+        records.sync()?;
+        snapshot::save(&dir, records, &mut self.engine, &self.state)?;
         let keep: Vec<String> = self.kept().map(journal::layout::checkpoint_name).collect();
-        retention::prune(&self.run.checkpoints(), self.config.train.keep_last, &keep)?;
+        let checkpoints = dir.parent().expect("a folder in the folder of checkpoints");
+        retention::prune(checkpoints, self.config.train.keep_last, &keep)?;
         self.note(Kind::Checkpoint, format!("{}", dir.display()), observer)
     }
 
@@ -340,13 +406,14 @@ impl Trainer {
     }
 
     fn note(&mut self, kind: Kind, message: String, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let Some(records) = &mut self.records else { return Ok(()) };
         let event = Event { step: self.state.step, kind, message };
-        self.events.append(&event)?;
+        records.event(&event)?;
         observer.event(&event);
         Ok(())
     }
 
-    fn write_facts(&self) -> Result<(), TrainError> {
+    fn facts(&self) -> Result<serde_json::Map<String, serde_json::Value>, TrainError> {
         let dataset = Dataset::open(&self.config.data[0].path)?;
         let facts = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -356,21 +423,46 @@ impl Trainer {
             "data_fingerprint": dataset.fingerprint(),
             "train_tokens": dataset.tokens(Split::Train),
             "kernel": self.engine.network.machine.ternary.name(),
+            "ranks": self.engine.peers.as_ref().map_or(1, |peers| peers.group.size()),
             "threads": self.engine.network.machine.pool.threads(),
             "started_unix_s": std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
         });
         let serde_json::Value::Object(facts) = facts else { unreachable!("an object literal") };
-        Ok(self.run.write_facts(&facts)?)
+        Ok(facts)
     }
 }
 
-pub(crate) fn engine(config: &RunConfig, weights: Weights) -> Cpu {
+/// What one rank computes of a step.
+#[derive(Clone, Copy)]
+struct Share {
+    /// sequences of a micro-batch
+    batch: usize,
+    /// micro-batches
+    accumulation: usize,
+}
+
+impl Share {
+    /// An even part of `train.batch`, or else of `train.accumulation`.
+    fn of(train: &TrainConfig, ranks: usize) -> Result<Self, TrainError> {
+        let TrainConfig { batch, accumulation, .. } = *train;
+        if batch.is_multiple_of(ranks) {
+            return Ok(Self { batch: batch / ranks, accumulation });
+        }
+        if accumulation.is_multiple_of(ranks) {
+            return Ok(Self { batch, accumulation: accumulation / ranks });
+        }
+        Err(TrainError::Uneven { batch, accumulation, ranks })
+    }
+}
+
+/// For micro-batches of `batch` sequences.
+pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: Option<Group>) -> Cpu {
     let train = &config.train;
     let blend = config.lambda.blends();
     let dimensions = Dimensions {
-        batch: slice_of(train.batch, train.sequence),
+        batch: slice_of(batch, train.sequence),
         sequence: train.sequence,
         blend,
         backward: train.backward.arithmetic(),
@@ -383,12 +475,9 @@ pub(crate) fn engine(config: &RunConfig, weights: Weights) -> Cpu {
         coupled: train.optimizer == Optimizer::Adam,
     };
     let threads = match train.threads {
-        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        0 => cluster::launch::cores(),
         threads => threads,
     };
-    Cpu::new(weights, dimensions, loss, optimizer, threads)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
-    std::fs::read(path).map_err(|error| formats::FileError::io(path, "read", &error).into())
+    let peers = group.map(|group| Peers::new(group, &weights.layout));
+    Cpu::new(weights, dimensions, loss, optimizer, threads, peers)
 }

@@ -14,15 +14,22 @@ pub struct Validation {
     pub bits_per_byte: f64,
 }
 
-/// Reads at most `batches` batches from the beginning of the split (0: all of it), at the engine's λ.
-/// `token_bytes` holds the bytes of text of each token id.
+impl Validation {
+    /// From the sums that [`validate`] returns.
+    pub fn of([loss, tokens, bytes]: [f64; 3]) -> Self {
+        Self { loss: loss / tokens, bits_per_byte: bits_per_byte(loss, bytes) }
+    }
+}
+
+/// Reads at most `batches` batches from the beginning of the split (0: all of it), at the engine's λ. Returns sums over the
+/// rows that the loader gives out: nats, scored tokens, and bytes of their text. `token_bytes` holds the bytes of text of each token id.
 pub fn validate(
     engine: &mut dyn Engine,
     loader: &mut Loader,
     batch: &mut Batch,
     batches: usize,
     token_bytes: &[u16],
-) -> Validation {
+) -> [f64; 3] {
     loader.rewind();
     let (mut loss, mut tokens, mut bytes, mut read) = (0.0, 0u64, 0u64, 0);
     while (batches == 0 || read < batches) && loader.next(batch) {
@@ -31,7 +38,7 @@ pub fn validate(
         bytes += text_bytes(&batch.targets, token_bytes);
         read += 1;
     }
-    Validation { loss: loss / tokens as f64, bits_per_byte: bits_per_byte(loss, bytes) }
+    [loss, tokens as f64, bytes as f64]
 }
 
 /// Number of targets that are scored.
@@ -46,6 +53,6 @@ pub fn text_bytes(targets: &[u32], token_bytes: &[u16]) -> u64 {
 }
 
 /// Bits per byte of a summed loss in nats.
-pub fn bits_per_byte(nats: f64, bytes: u64) -> f64 {
-    nats / std::f64::consts::LN_2 / bytes as f64
+pub fn bits_per_byte(nats: f64, bytes: f64) -> f64 {
+    nats / std::f64::consts::LN_2 / bytes
 }

@@ -28,7 +28,7 @@ fn a_steady_step_allocates_nothing() {
         config.train.steps = 80;
         config.train.record_every = 1000;
         config.train.checkpoint_every = 0;
-        let mut trainer = Trainer::create(config, &dir.path().join("run")).unwrap();
+        let mut trainer = Trainer::create(config, &dir.path().join("run"), None).unwrap();
         let mut counts = Counts(Vec::with_capacity(80));
         trainer.run(&Limits { interrupted: &|| false, time: None }, &mut counts).unwrap();
         let steady = &counts.0[..19];

@@ -29,7 +29,7 @@ fn a_run_learns_and_leaves_what_it_promises() {
     let dir = tempfile::tempdir().unwrap();
     let config = tiny_run(dir.path(), &["train.keep_last=1"]);
     let run = dir.path().join("run");
-    assert_eq!(finish(&mut Trainer::create(config.clone(), &run).unwrap()), Outcome::Finished);
+    assert_eq!(finish(&mut Trainer::create(config.clone(), &run, None).unwrap()), Outcome::Finished);
     let steps = lines(&run);
     assert_eq!(steps.len(), 40);
     let mean = |range: std::ops::Range<usize>| steps[range].iter().map(|s| s.loss).sum::<f64>() / 5.0;
@@ -60,8 +60,8 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
         let dir = tempfile::tempdir().unwrap();
         let config = tiny_run(dir.path(), sets);
         let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-        finish(&mut Trainer::create(config.clone(), &whole).unwrap());
-        let mut trainer = Trainer::create(config, &parts).unwrap();
+        finish(&mut Trainer::create(config.clone(), &whole, None).unwrap());
+        let mut trainer = Trainer::create(config, &parts, None).unwrap();
         for stop_after in [7, 1, 12, 10] {
             let asked = Cell::new(0);
             let interrupted = || {
@@ -71,7 +71,7 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
             let outcome = trainer.run(&Limits { interrupted: &interrupted, time: None }, &mut ()).unwrap();
             assert_eq!(outcome, Outcome::Interrupted);
             drop(trainer);
-            trainer = Trainer::resume(&parts).unwrap();
+            trainer = Trainer::resume(&parts, None).unwrap();
         }
         assert_eq!(trainer.state().step, 30);
         finish(&mut trainer);
@@ -87,9 +87,9 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
 fn a_run_killed_before_its_first_checkpoint_begins_again() {
     let dir = tempfile::tempdir().unwrap();
     let (config, run) = (tiny_run(dir.path(), &[]), dir.path().join("run"));
-    drop(Trainer::create(config, &run).unwrap());
+    drop(Trainer::create(config, &run, None).unwrap());
     std::fs::remove_file(run.join("tokenizer.json")).unwrap();
-    let mut trainer = Trainer::resume(&run).unwrap();
+    let mut trainer = Trainer::resume(&run, None).unwrap();
     assert_eq!((trainer.state().step, finish(&mut trainer)), (0, Outcome::Finished));
     assert!(run.join("tokenizer.json").exists());
 }
@@ -97,7 +97,7 @@ fn a_run_killed_before_its_first_checkpoint_begins_again() {
 #[test]
 fn a_deadline_ends_with_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::create(tiny_run(dir.path(), &[]), &dir.path().join("run")).unwrap();
+    let mut trainer = Trainer::create(tiny_run(dir.path(), &[]), &dir.path().join("run"), None).unwrap();
     let limits = Limits { interrupted: &|| false, time: Some(std::time::Duration::ZERO) };
     assert_eq!(trainer.run(&limits, &mut ()).unwrap(), Outcome::Deadline);
     assert_eq!(trainer.state().step, 0);
@@ -109,7 +109,7 @@ fn the_guard_refuses_a_step_and_the_weights_stay_finite() {
     // At the first step every loss is a spike against a window of one and a ratio below one.
     let sets = ["train.spike_ratio=1.0000001", "train.spike_window=1", "schedule.peak=0.3"];
     let run = dir.path().join("run");
-    finish(&mut Trainer::create(tiny_run(dir.path(), &sets), &run).unwrap());
+    finish(&mut Trainer::create(tiny_run(dir.path(), &sets), &run, None).unwrap());
     let events = journal::events::read(&run.join("events.jsonl")).unwrap();
     let refused = events.iter().filter(|event| event.kind == journal::events::Kind::Guard).count();
     assert!(refused > 0);
@@ -118,7 +118,7 @@ fn the_guard_refuses_a_step_and_the_weights_stay_finite() {
     let mut config = tiny_run(dir.path(), &sets);
     config.train.guard = train::config::Guard::Stop;
     let run = dir.path().join("stopped");
-    let mut trainer = Trainer::create(config, &run).unwrap();
+    let mut trainer = Trainer::create(config, &run, None).unwrap();
     let error = trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap_err().to_string();
     assert!(error.contains("guard") && error.contains("--resume"), "{error}");
 }
@@ -128,7 +128,7 @@ fn contradictions_between_data_model_and_run_are_sentences() {
     let dir = tempfile::tempdir().unwrap();
     let config = tiny_run(dir.path(), &[]);
     let fails = |config: RunConfig, name: &str| {
-        Trainer::create(config, &dir.path().join(name)).err().expect(name).to_string()
+        Trainer::create(config, &dir.path().join(name), None).err().expect(name).to_string()
     };
     let mut small = config.clone();
     small.model.vocabulary = 200;
@@ -140,6 +140,6 @@ fn contradictions_between_data_model_and_run_are_sentences() {
     gone.data[0].path = dir.path().join("gone");
     assert!(fails(gone, "gone").contains("gone"));
     let run = dir.path().join("run");
-    drop(Trainer::create(config.clone(), &run).unwrap());
+    drop(Trainer::create(config.clone(), &run, None).unwrap());
     assert!(fails(config, "run").contains("--resume"));
 }

@@ -12,12 +12,24 @@ const FLOORS: &[(&str, &[&str])] = &[
     // floor 5
     (
         "cli",
-        &["kernels", "formats", "text", "journal", "model", "checkpoint", "data", "train", "infer", "eval"],
+        &[
+            "kernels",
+            "formats",
+            "text",
+            "journal",
+            "cluster",
+            "model",
+            "checkpoint",
+            "data",
+            "train",
+            "infer",
+            "eval",
+        ],
     ),
     // floor 4
     ("eval", &["infer", "model", "text", "data"]),
     // floor 3: the engines never use each other
-    ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal"]),
+    ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal", "cluster"]),
     ("infer", &["kernels", "formats", "model", "checkpoint", "text"]),
     // floor 2
     ("data", &["text", "formats"]),
@@ -27,6 +39,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("text", &["formats"]),
     ("journal", &["formats"]),
     ("formats", &[]),
+    ("cluster", &[]),
     ("kernels", &[]),
 ];
 

@@ -9,6 +9,7 @@ mod export;
 mod generate;
 mod import;
 mod logits;
+mod plan;
 mod quickstart;
 mod schedule;
 mod tokenizer;
@@ -45,6 +46,8 @@ pub enum Command {
     Eval(eval::Args),
     /// Measure speed
     Bench(bench::Args),
+    /// Predict the time of a run on several nodes
+    Plan(plan::Args),
     /// Print or plot learning rate, weight decay and lambda over the steps
     Schedule(schedule::Args),
 }
@@ -65,6 +68,7 @@ impl Command {
             Self::Logits(args) => logits::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Plan(args) => plan::run(args),
             Self::Schedule(args) => schedule::run(args),
         }
     }

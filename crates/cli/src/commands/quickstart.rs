@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         config.train.steps,
         config.train.tokens_per_step()
     );
-    let mut trainer = Trainer::create(config, &run)?;
+    let mut trainer = Trainer::create(config, &run, None)?;
     watch(&mut trainer, &interrupt, None)?;
     drop(trainer);
     let prompt = if args.text.is_none() { PROMPT.to_owned() } else { beginning(&documents[0]) };

@@ -1,15 +1,17 @@
 //! `trilobit train`: pre-train a model, or go on with a run.
 
 use crate::interrupt::Interrupt;
+use crate::ranks;
 use crate::watch::Watch;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use cluster::Group;
 use journal::Run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use train::config::SourceConfig;
 use train::plan::{Plan, Rate};
-use train::{Limits, Outcome, RunConfig, Trainer};
+use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
 
 /// As typed.
 #[derive(clap::Args)]
@@ -32,6 +34,9 @@ pub struct Args {
     /// Stop after this time with a checkpoint to resume from: 90s, 60m, 8h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     max_time: Option<Duration>,
+    /// Under mpirun: a rank that is silent for so long ends the job
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "60s")]
+    rank_timeout: Duration,
     /// Print parameters, memory, steps, tokens and time, and stop
     #[arg(long)]
     dry_run: bool,
@@ -52,17 +57,29 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("--out RUN is missing: name the folder that the run is to write")
     };
     let interrupt = Interrupt::install()?;
+    match ranks::join(args.rank_timeout, out)? {
+        Some(group) if !group.is_root() => {
+            let rank = group.rank();
+            follow(&args, group, &interrupt).with_context(|| format!("rank {rank}"))
+        }
+        group => lead(&args, out, group, &interrupt),
+    }
+}
+
+/// The only process of a run, or rank 0 of a job.
+fn lead(args: &Args, out: &Path, group: Option<Group>, interrupt: &Interrupt) -> Result<ExitCode> {
     // A run that was killed before it wrote anything has nothing to go on from, but says how it is to begin.
     let is_begun = Run::is_run(out) || (args.preset.is_none() && args.config.is_none());
     let mut trainer = match args.resume && is_begun {
-        true => resume(&args, out)?,
-        false => Trainer::create(config(&args)?, out)?,
+        true => resume(args, out, group)?,
+        false => Trainer::create(config(args)?, out, group)?,
     };
     for warning in trainer.config().warnings() {
         eprintln!("warning: {warning}");
     }
-    let outcome = watch(&mut trainer, &interrupt, args.max_time)?;
+    let outcome = watch(&mut trainer, interrupt, args.max_time)?;
     let done = trainer.state().step;
+    trainer.leave();
     match outcome {
         Outcome::Finished => eprintln!("{}: all {done} steps are done", out.display()),
         Outcome::Interrupted | Outcome::Deadline => {
@@ -70,6 +87,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
             eprintln!("{out}: stopped after {done} steps; 'trilobit train --out {out} --resume' goes on");
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Any other rank: rank 0 tells it what to do, and speaks for all.
+fn follow(args: &Args, group: Group, interrupt: &Interrupt) -> Result<ExitCode> {
+    let mut trainer = Trainer::join(group)?;
+    let limits = Limits { interrupted: &|| interrupt.is_asked(), time: args.max_time };
+    match trainer.run(&limits, &mut ()) {
+        // Every rank comes to the same verdict, and rank 0 says it.
+        Err(TrainError::Guard { .. }) => return Ok(ExitCode::from(2)),
+        outcome => outcome?,
+    };
+    trainer.leave();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -94,8 +124,8 @@ fn config(args: &Args) -> Result<RunConfig> {
 }
 
 /// The run's own configuration counts; what is given again has to say the same.
-fn resume(args: &Args, out: &Path) -> Result<Trainer> {
-    let trainer = Trainer::resume(out)?;
+fn resume(args: &Args, out: &Path, group: Option<Group>) -> Result<Trainer> {
+    let trainer = Trainer::resume(out, group)?;
     if args.preset.is_some() || args.config.is_some() || !args.set.is_empty() {
         let mut given = config(args)?;
         if given.data.is_empty() {

@@ -2,10 +2,12 @@
 
 mod agree;
 mod chat;
+mod cluster;
 mod convert;
 mod flow;
 mod kill;
 mod mistakes;
+mod partition;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -220,3 +220,32 @@ fn a_foreign_or_broken_cursor_is_refused() {
     }
     assert_eq!(loader.cursor(), cursor);
 }
+
+#[test]
+fn ranks_that_keep_different_rows_read_together_what_one_reads_alone() {
+    let sources = [source("a", 2.0), source("b", 1.0)];
+    for split in [Split::Train, Split::Valid] {
+        let mut whole = open(&sources, split, options(6, 16, 5));
+        let mut parts = [0..2, 2..3, 3..6].map(|rows| {
+            let mut loader = open(&sources, split, options(6, 16, 5));
+            loader.keep_rows(rows);
+            loader
+        });
+        let (mut batch, mut part) = (Batch::default(), Batch::default());
+        for _ in 0..40 {
+            let is_more = whole.next(&mut batch);
+            let mut joined = Batch::default();
+            for loader in &mut parts {
+                assert_eq!(loader.next(&mut part), is_more);
+                joined.tokens.extend(&part.tokens);
+                joined.targets.extend(&part.targets);
+                joined.starts.extend(&part.starts);
+                assert_eq!(loader.cursor(), whole.cursor());
+            }
+            if !is_more {
+                break;
+            }
+            assert_eq!(joined, batch);
+        }
+    }
+}

@@ -3,7 +3,8 @@
 use super::BLOCK;
 use kernels::optim::{AdamStep, adam};
 use kernels::pool::{Pool, Rows};
-use model::Weights;
+use model::{Slot, Weights};
+use std::ops::Range;
 
 /// What stays the same over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,7 +30,15 @@ pub struct Update {
     pub gradient_scale: f32,
 }
 
-/// Both moments, laid out as the weights.
+/// A contiguous part of the arena, and where its moments begin in `m` and `v`.
+pub struct Part {
+    /// elements of the arena
+    pub range: Range<usize>,
+    /// index of the first element's moments
+    pub moments: usize,
+}
+
+/// Both moments, laid out as the weights, or of those parts of them that this rank updates.
 pub struct Adam {
     /// first moments
     pub m: Vec<f32>,
@@ -49,6 +58,19 @@ impl Adam {
     /// One step of all weights.
     pub fn step(&mut self, pool: &Pool, weights: &mut Weights, gradients: &[f32], update: Update) {
         self.steps += 1;
+        let part = Part { range: 0..weights.data.len(), moments: 0 };
+        self.step_part(pool, weights, gradients, update, part);
+    }
+
+    /// Step number `steps` of a part of the arena.
+    pub fn step_part(
+        &mut self,
+        pool: &Pool,
+        weights: &mut Weights,
+        gradients: &[f32],
+        update: Update,
+        part: Part,
+    ) {
         let Options { beta1, beta2, epsilon, coupled } = self.options;
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.steps as f64)) as f32;
         let step = AdamStep {
@@ -63,16 +85,22 @@ impl Adam {
             correction2: correction(beta2),
         };
         for tensor in weights.layout.tensors() {
+            let Slot { start, .. } = tensor.slot;
+            let range = start.max(part.range.start)..(start + tensor.slot.len()).min(part.range.end);
+            if range.is_empty() {
+                continue;
+            }
             let weight_decay = if tensor.is_matrix { update.weight_decay } else { 0.0 };
             let step = AdamStep { weight_decay, ..step };
-            let slot = tensor.slot;
-            let gradients = slot.of(gradients);
+            let gradients = &gradients[range.clone()];
+            let moments = part.moments + range.start - part.range.start;
+            let moments = moments..moments + range.len();
             let parts = (
-                Rows::new(slot.of_mut(&mut weights.data), 1),
-                Rows::new(slot.of_mut(&mut self.m), 1),
-                Rows::new(slot.of_mut(&mut self.v), 1),
+                Rows::new(&mut weights.data[range.clone()], 1),
+                Rows::new(&mut self.m[moments.clone()], 1),
+                Rows::new(&mut self.v[moments], 1),
             );
-            pool.for_rows(slot.len(), BLOCK, parts, |range, (p, m, v)| {
+            pool.for_rows(range.len(), BLOCK, parts, |range, (p, m, v)| {
                 adam(&step, p, &gradients[range], m, v);
             });
         }

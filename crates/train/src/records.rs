@@ -1,0 +1,57 @@
+//! What a run writes into its folder besides checkpoints; only rank 0 of a job has it.
+
+use crate::TrainError;
+use crate::config::RunConfig;
+use journal::events::Event;
+use journal::metrics::Step;
+use journal::{Lock, Run, events, metrics};
+
+/// The run folder, held by this process alone.
+pub(crate) struct Records {
+    pub(crate) run: Run,
+    pub(crate) config_text: String,
+    pub(crate) tokenizer: Vec<u8>,
+    metrics: metrics::Writer,
+    events: events::Writer,
+    _lock: Lock,
+}
+
+impl Records {
+    /// Opens the files of a run that has begun; `steps` lines of the metrics stay.
+    pub(crate) fn open(run: Run, lock: Lock, config: &RunConfig, steps: u64) -> Result<Self, TrainError> {
+        let dataset = data::Dataset::open(&config.data.first().ok_or(TrainError::NoData)?.path)?;
+        let path = dataset.tokenizer_path();
+        let tokenizer =
+            std::fs::read(&path).map_err(|error| formats::FileError::io(&path, "read", &error))?;
+        Ok(Self {
+            metrics: metrics::Writer::open_at(&run.metrics(), steps)?,
+            events: events::Writer::open(&run.events())?,
+            config_text: config.to_toml()?,
+            tokenizer,
+            run,
+            _lock: lock,
+        })
+    }
+
+    /// Writes what a run folder holds before the first step. The configuration comes first: with it alone a run
+    /// that was killed here can be resumed.
+    pub(crate) fn begin(&self) -> Result<(), TrainError> {
+        formats::atomic::write_bytes(&self.run.config(), self.config_text.as_bytes())?;
+        Ok(formats::atomic::write_bytes(&self.run.tokenizer(), &self.tokenizer)?)
+    }
+
+    /// Adds a line to the metrics.
+    pub(crate) fn step(&mut self, line: &Step) -> Result<(), TrainError> {
+        Ok(self.metrics.append(line)?)
+    }
+
+    /// Adds a line to the events.
+    pub(crate) fn event(&mut self, event: &Event) -> Result<(), TrainError> {
+        Ok(self.events.append(event)?)
+    }
+
+    /// Brings the metrics to disk.
+    pub(crate) fn sync(&mut self) -> Result<(), TrainError> {
+        Ok(self.metrics.sync()?)
+    }
+}
