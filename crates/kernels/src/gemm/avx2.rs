@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::bfp::Integer;
-use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
+use super::kernel::{Ahead, Arithmetic, Float, GemmKernel, Pairs, Step, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
 
@@ -56,7 +56,7 @@ impl Integer for Avx2 {
 }
 
 /// [`multiply`] for the rows of the tile.
-unsafe fn of_rows<S: Step>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+unsafe fn of_rows<S: Step<__m256>>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
     debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
     let with = match tile.rows {
         1 => multiply::<S, 1>,
@@ -79,23 +79,7 @@ fn first(n: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(8) as i32), lanes)
 }
 
-/// What a slot of A and one of B add to a sum.
-trait Step {
-    /// # Safety
-    /// The instructions of this file.
-    unsafe fn add(sum: __m256, a: __m256, b: __m256) -> __m256;
-
-    /// A sum as floats, given what codes of its row and of its columns are worth.
-    ///
-    /// # Safety
-    /// The instructions of this file; a unit for the row, if codes have units.
-    unsafe fn value(sum: __m256, row: *const f32, cols: __m256) -> __m256;
-}
-
-/// One f32 a slot.
-struct Float;
-
-impl Step for Float {
+impl Step<__m256> for Float {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(sum: __m256, a: __m256, b: __m256) -> __m256 {
@@ -109,10 +93,7 @@ impl Step for Float {
     }
 }
 
-/// Two 16-bit codes a slot, summed in i32.
-struct Pairs;
-
-impl Step for Pairs {
+impl Step<__m256> for Pairs {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn add(sum: __m256, a: __m256, b: __m256) -> __m256 {
@@ -134,7 +115,7 @@ impl Step for Pairs {
 /// # Safety
 /// As [`GemmKernel::multiply`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn multiply<S: Step, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+unsafe fn multiply<S: Step<__m256>, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     let depth = b.len() / NR;
     let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());

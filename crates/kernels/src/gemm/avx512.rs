@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::bfp::Integer;
-use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
+use super::kernel::{Ahead, Arithmetic, Float, GemmKernel, Pairs, Step, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
 use crate::quantize::ROUNDER;
@@ -76,7 +76,7 @@ impl Integer for Avx512 {
 }
 
 /// [`multiply`] for the rows of the tile.
-unsafe fn of_rows<S: Step>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+unsafe fn of_rows<S: Step<__m512>>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
     debug_assert!(a.len() / MR == b.len() / NR && tile.cols <= NR);
     let with = match tile.rows {
         1 => multiply::<S, 1>,
@@ -104,23 +104,7 @@ fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1 << n) - 1 }
 }
 
-/// What a slot of A and one of B add to a sum.
-trait Step {
-    /// # Safety
-    /// The instructions of this file.
-    unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512;
-
-    /// A sum as floats, given what codes of its row and of its columns are worth.
-    ///
-    /// # Safety
-    /// The instructions of this file; a unit for the row, if codes have units.
-    unsafe fn value(sum: __m512, row: *const f32, cols: __m512) -> __m512;
-}
-
-/// One f32 a slot.
-struct Float;
-
-impl Step for Float {
+impl Step<__m512> for Float {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512 {
@@ -134,10 +118,7 @@ impl Step for Float {
     }
 }
 
-/// Two 16-bit codes a slot, summed in i32.
-struct Pairs;
-
-impl Step for Pairs {
+impl Step<__m512> for Pairs {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512 {
@@ -159,7 +140,7 @@ impl Step for Pairs {
 /// # Safety
 /// As [`GemmKernel::multiply`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<S: Step, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
+unsafe fn multiply<S: Step<__m512>, const R: usize>(a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     let depth = b.len() / NR;
     let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());

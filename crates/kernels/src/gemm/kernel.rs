@@ -120,6 +120,25 @@ fn fetch_into_l2(line: *const u8) {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// What a slot of A and one of B add to a sum, in vector registers `V`.
+pub(super) trait Step<V> {
+    /// # Safety
+    /// The machine has the kernel's instructions.
+    unsafe fn add(sum: V, a: V, b: V) -> V;
+
+    /// A sum as floats, given what codes of its row and of its columns are worth.
+    ///
+    /// # Safety
+    /// The machine has the kernel's instructions; `row` is a unit, if codes have units.
+    unsafe fn value(sum: V, row: *const f32, cols: V) -> V;
+}
+
+/// One f32 a slot.
+pub(super) struct Float;
+
+/// Two 16-bit codes a slot, summed in i32.
+pub(super) struct Pairs;
+
 /// Every kernel compiled in, the plainest first; a machine can run those whose `isa()` it supports.
 pub static KERNELS: &[&dyn GemmKernel] = &[
     &super::scalar::Scalar,
