@@ -95,9 +95,11 @@ fn a_full_disk_loses_nothing() {
 
 #[test]
 fn a_reader_that_has_gone_ends_the_program_quietly() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let Output { status, stderr, .. } =
-        trilobit(&["schedule", "--preset", "tiny"]).stdout(writer).output().unwrap();
-    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(141), ""));
+    for args in [&["schedule", "--preset", "tiny"][..], &["train", "--preset", "tiny", "--dry-run", "--json"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let Output { status, stderr, .. } = trilobit(args).stdout(writer).output().unwrap();
+        assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(141), ""), "{args:?}");
+    }
 }
