@@ -38,7 +38,7 @@ impl<'a> MicroBatch<'a> {
         Self { tokens: &batch.tokens, targets: &batch.targets, starts: &batch.starts }
     }
 
-    /// Micro-batches of `rows` tokens.
+    /// Parts of `rows` tokens: micro-batches of a batch, or slices of a micro-batch.
     pub fn split(self, rows: usize) -> impl Iterator<Item = Self> {
         let parts = self.tokens.chunks(rows).zip(self.targets.chunks(rows)).zip(self.starts.chunks(rows));
         parts.map(|((tokens, targets), starts)| Self { tokens, targets, starts })

@@ -283,6 +283,7 @@ multiversion! {
             for d in 0..depth {
                 let row = &x[d * stride + chunk * LANES..][..lanes];
                 let factor = if along.is_empty() { 1.0 } else { along[d] };
+                // The same twice: with a known length the lanes stay in registers.
                 if let Ok(row) = <&[f32; LANES]>::try_from(row) {
                     most.iter_mut().zip(row).for_each(|(most, x)| *most = larger(*most, x * factor));
                 } else {
