@@ -12,12 +12,19 @@ pub const FACTS: &str = "run.json";
 pub const METRICS: &str = "metrics.jsonl";
 /// One line an event.
 pub const EVENTS: &str = "events.jsonl";
+/// One line a sample of what a checkpoint says.
+pub const SAMPLES: &str = "samples.jsonl";
 /// The tokenizer the run was trained with.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The folder of the checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
 
 const CHECKPOINT_PREFIX: &str = "step-";
+
+/// Key of [`FACTS`]: the validation loss at a λ of a pretrained model before the first step, nats per token.
+pub fn untrained_loss(lambda: f64) -> String {
+    format!("untrained_validation_loss_at_lambda_{lambda}")
+}
 
 /// A run folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +91,11 @@ impl Run {
     /// Path of [`EVENTS`].
     pub fn events(&self) -> PathBuf {
         self.dir.join(EVENTS)
+    }
+
+    /// Path of [`SAMPLES`].
+    pub fn samples(&self) -> PathBuf {
+        self.dir.join(SAMPLES)
     }
 
     /// Path of [`TOKENIZER`].

@@ -6,6 +6,7 @@ pub mod layout;
 mod lines;
 pub mod lock;
 pub mod metrics;
+pub mod samples;
 
 pub use layout::Run;
 pub use lock::Lock;

@@ -50,6 +50,9 @@ pub struct Record {
     /// The same in bits per byte of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_bits_per_byte: Option<f64>,
+    /// Where λ is below 1: what the loss on the validation split would be at λ = 1, nats per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ternary_validation_loss: Option<f64>,
     /// Distinct argmax tokens at the last position over 20 random 8-token prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_tokens: Option<u32>,

@@ -4,11 +4,14 @@
 //! would be right. [`RunConfig::to_toml`] writes the resolved configuration, itself a valid input.
 
 mod check;
+mod heal;
 mod layers;
 mod value;
 
 #[cfg(test)]
 mod tests;
+
+pub use heal::{HealConfig, SubNorm};
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
 use kernels::gemm::Arithmetic;
@@ -142,6 +145,14 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Threads that compute: those of the configuration, or all of the machine.
+    pub fn threads_used(&self) -> usize {
+        match self.threads {
+            0 => cluster::launch::cores(),
+            threads => threads,
+        }
+    }
+
     /// Tokens of one update: batch × accumulation × sequence.
     pub fn tokens_per_step(&self) -> u64 {
         self.batch as u64 * self.accumulation as u64 * self.sequence as u64
@@ -178,6 +189,9 @@ pub struct RunConfig {
     /// quantisation over the steps
     #[serde(default)]
     pub lambda: LambdaConfig,
+    /// what the run begins with, where that is not random weights
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heal: Option<HealConfig>,
     /// what is read; empty in a preset
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<SourceConfig>,
@@ -251,6 +265,27 @@ impl RunConfig {
         layers.resolve()
     }
 
+    /// The configuration of a healing: that of `heal.from`, whose network is `source`, under the healing's own values, then the
+    /// file and the `key=value` sets, each over the one before, checked.
+    pub fn heal(
+        heal: HealConfig,
+        source: &model::Config,
+        file: Option<&Path>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_text("the values of a healing".into(), heal::VALUES)?;
+        let name = format!("the model {}", heal.from.display());
+        layers.add_text(name, &heal.layer(source)?)?;
+        if let Some(path) = file {
+            layers.add_file(path)?;
+        }
+        for set in sets {
+            layers.add_set(set)?;
+        }
+        layers.resolve()
+    }
+
     /// The configuration that `text` holds alone, checked.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
@@ -270,6 +305,13 @@ impl RunConfig {
             place: String::new(),
             reason,
         })
+    }
+
+    /// What is read, as the loader takes it.
+    pub fn sources(&self) -> Vec<data::Source> {
+        let source =
+            |source: &SourceConfig| data::Source { path: source.path.clone(), weight: source.weight };
+        self.data.iter().map(source).collect()
     }
 
     /// Learning rate, weight decay and λ of every step.

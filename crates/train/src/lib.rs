@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod forecast;
 pub mod guard;
+pub mod heal;
 pub mod loss;
 pub mod ops;
 pub mod optim;

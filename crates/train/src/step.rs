@@ -196,6 +196,17 @@ impl Network {
         }
     }
 
+    /// Calls `visit(layer, norm, x (T, W))` with what each sub-norm would read, for a slice through a dense network without them.
+    pub fn observe_sub_norms(&mut self, slice: MicroBatch, visit: &mut dyn FnMut(usize, Norm, &[f32])) {
+        self.forward(slice);
+        for layer in 0..self.weights.config.layers {
+            let mut saved = self.activations.block(layer);
+            for norm in [Norm::AttentionSub, Norm::FfnSub] {
+                visit(layer, norm, saved.norm(norm).floats);
+            }
+        }
+    }
+
     /// The logits of the slice whose head input is in `buffers.branch`.
     fn logits(&mut self, mut visit: impl FnMut(usize, &mut [f32])) {
         let Weights { config, layout, data } = &self.weights;

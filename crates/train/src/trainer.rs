@@ -3,6 +3,7 @@
 use crate::config::{Guard as Policy, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
 use crate::guard::{Alarm, Guard};
+use crate::heal::{self, Speech};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Update};
 use crate::peers::Peers;
@@ -16,7 +17,7 @@ use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
 use crate::{TrainError, snapshot};
 use checkpoint::retention;
 use cluster::Group;
-use data::{Batch, Dataset, Loader, LoaderOptions, Source, Split};
+use data::{Batch, Dataset, Loader, LoaderOptions, Split};
 use journal::events::{Event, Kind};
 use journal::metrics::{Record, Step};
 use journal::{Lock, Run};
@@ -103,7 +104,8 @@ impl Trainer {
         trainer.share_weights();
         trainer.state = snapshot::restore(&opened, &mut trainer.engine)?;
         trainer.agree()?;
-        trainer.records = Some(Records::open(run, lock, &trainer.config, trainer.state.step)?);
+        let speech = Speech::saved(&opened)?;
+        trainer.records = Some(Records::open(run, lock, &trainer.config, speech, trainer.state.step)?);
         for warning in found.warnings {
             trainer.note(Kind::Resume, warning, &mut ())?;
         }
@@ -115,13 +117,16 @@ impl Trainer {
     pub fn join(mut group: Group) -> Result<Self, TrainError> {
         let Start { config, resumed } = Start::hear(&mut group)?;
         let config = RunConfig::from_toml(&config)?;
-        let weights = match resumed {
+        let hears_weights = resumed || config.heal.is_some();
+        let weights = match hears_weights {
             true => Weights::zeros(&config.model),
             false => Weights::random(&config.model, config.train.seed),
         };
         let mut trainer = Self::assemble(config, weights, Some(group))?;
-        if resumed {
+        if hears_weights {
             trainer.share_weights();
+        }
+        if resumed {
             snapshot::receive(&mut trainer.engine);
         }
         trainer.agree()?;
@@ -135,12 +140,19 @@ impl Trainer {
         }
     }
 
-    /// From random weights, in a folder that holds no checkpoint.
+    /// From random weights or a pretrained model's, in a folder that holds no checkpoint.
     fn begin(config: RunConfig, run: Run, lock: Lock, mut group: Option<Group>) -> Result<Self, TrainError> {
-        let records = Records::open(run, lock, &config, 0)?;
+        let (weights, speech) = match &config.heal {
+            Some(heal) => heal::begin(&config, heal)?,
+            None => (Weights::random(&config.model, config.train.seed), Speech::default()),
+        };
+        let records = Records::open(run, lock, &config, speech, 0)?;
         Start::of(&config, false)?.tell(&mut group);
-        let weights = Weights::random(&config.model, config.train.seed);
+        let heals = config.heal.is_some();
         let mut trainer = Self::assemble(config, weights, group)?;
+        if heals {
+            trainer.share_weights();
+        }
         trainer.agree()?;
         records.begin()?;
         records.run.write_facts(&trainer.facts()?)?;
@@ -152,8 +164,7 @@ impl Trainer {
 
     fn assemble(config: RunConfig, weights: Weights, group: Option<Group>) -> Result<Self, TrainError> {
         let train = &config.train;
-        let sources: Vec<Source> =
-            config.data.iter().map(|s| Source { path: s.path.clone(), weight: s.weight }).collect();
+        let sources = config.sources();
         let first = sources.first().ok_or(TrainError::NoData)?;
         let dataset = Dataset::open(&first.path)?;
         if dataset.vocabulary() > config.model.vocabulary {
@@ -347,6 +358,11 @@ impl Trainer {
             };
         }
         if with_validation {
+            if lambda < 1.0 && self.config.heal.is_some() {
+                self.engine.renew(1.0);
+                self.line.record.ternary_validation_loss = Some(self.validate().loss);
+                self.engine.renew(lambda);
+            }
             let Validation { loss, bits_per_byte } = self.validate();
             self.line.record.validation_loss = Some(loss);
             self.line.record.validation_bits_per_byte = Some(bits_per_byte);
@@ -374,9 +390,32 @@ impl Trainer {
         self.engine.renew(self.schedule.at(0).lambda as f32);
         self.engine.flip_rates();
         self.save(observer)?;
+        let lambdas = match self.config.heal {
+            None => return self.measure("untrained", observer).map(drop),
+            Some(_) if self.config.lambda.blends() => [Some(1.0), Some(0.0)],
+            Some(_) => [Some(1.0), None],
+        };
+        for lambda in lambdas.into_iter().flatten() {
+            self.engine.renew(lambda);
+            let loss = self.measure(&format!("λ = {lambda} before training"), observer)?;
+            if let Some(records) = &self.records {
+                let mut facts = records.run.facts()?;
+                facts.insert(journal::layout::untrained_loss(f64::from(lambda)), loss.into());
+                records.run.write_facts(&facts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how the network does at the λ of its last renewal; returns its loss.
+    fn measure(&mut self, what: &str, observer: &mut dyn Observer) -> Result<f64, TrainError> {
         let Validation { loss, bits_per_byte } = self.validate();
-        let message = format!("untrained: validation loss {loss:.4}, {bits_per_byte:.4} bits per byte");
-        self.note(Kind::Phase, message, observer)
+        let message = format!(
+            "{what}: validation loss {loss:.4}, perplexity {:.4}, {bits_per_byte:.4} bits per byte",
+            loss.exp()
+        );
+        self.note(Kind::Phase, message, observer)?;
+        Ok(loss)
     }
 
     /// Writes the checkpoint of this step unless it is there, then removes those that have had their time.
@@ -474,10 +513,6 @@ pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: 
         epsilon: train.epsilon as f32,
         coupled: train.optimizer == Optimizer::Adam,
     };
-    let threads = match train.threads {
-        0 => cluster::launch::cores(),
-        threads => threads,
-    };
     let peers = group.map(|group| Peers::new(group, &weights.layout));
-    Cpu::new(weights, dimensions, loss, optimizer, threads, peers)
+    Cpu::new(weights, dimensions, loss, optimizer, train.threads_used(), peers)
 }

@@ -97,6 +97,7 @@ pub fn saved(dir: &std::path::Path, weights: &Weights) -> checkpoint::Loaded {
     let parts = checkpoint::native::Parts {
         config: &format!("[model]\n{}", toml::to_string(&weights.config).unwrap()),
         tokenizer: None,
+        chat_template: None,
         weights: &checkpoint::arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &[],
