@@ -30,6 +30,9 @@ pub struct Step {
     /// Global norm of the gradient before clipping.
     #[serde(deserialize_with = "nan_for_null")]
     pub grad_norm: f64,
+    /// Where a teacher is learned from: its loss on next tokens, on relations, and on hidden states, a token's mean.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "numbers")]
+    pub distillation: Option<[f64; 3]>,
     /// Speed of this step.
     #[serde(deserialize_with = "nan_for_null")]
     pub tokens_per_s: f64,
@@ -72,6 +75,11 @@ pub struct Record {
 
 fn nan_for_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[f64; 3]>, D::Error> {
+    let values: Option<[Option<f64>; 3]> = Option::deserialize(deserializer)?;
+    Ok(values.map(|values| values.map(|value| value.unwrap_or(f64::NAN))))
 }
 
 fn nans_for_nulls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f32>>, D::Error> {

@@ -4,6 +4,7 @@
 //! would be right. [`RunConfig::to_toml`] writes the resolved configuration, itself a valid input.
 
 mod check;
+mod distill;
 mod heal;
 mod layers;
 mod value;
@@ -11,6 +12,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use distill::{DistillConfig, HiddenKind, LayerWeights, LossWeights, Ramp, Reduction};
 pub use heal::{HealConfig, SubNorm};
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
@@ -192,6 +194,9 @@ pub struct RunConfig {
     /// what the run begins with, where that is not random weights
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heal: Option<HealConfig>,
+    /// what is learned from a teacher
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// what is read; empty in a preset
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<SourceConfig>,
@@ -265,11 +270,12 @@ impl RunConfig {
         layers.resolve()
     }
 
-    /// The configuration of a healing: that of `heal.from`, whose network is `source`, under the healing's own values, then the
-    /// file and the `key=value` sets, each over the one before, checked.
+    /// The configuration of a healing: that of `heal.from`, whose network is `source`, and of the teacher, under the healing's own
+    /// values, then the file and the `key=value` sets, each over the one before, checked.
     pub fn heal(
         heal: HealConfig,
         source: &model::Config,
+        teacher: Option<&Path>,
         file: Option<&Path>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
@@ -277,6 +283,9 @@ impl RunConfig {
         layers.add_text("the values of a healing".into(), heal::VALUES)?;
         let name = format!("the model {}", heal.from.display());
         layers.add_text(name, &heal.layer(source)?)?;
+        if let Some(teacher) = teacher {
+            layers.add_text("the teacher".into(), &DistillConfig::layer(teacher)?)?;
+        }
         if let Some(path) = file {
             layers.add_file(path)?;
         }

@@ -28,6 +28,8 @@ pub enum TrainError {
         path.display()
     )]
     NotFinite { path: PathBuf, tensor: String, at: usize },
+    #[error("the teacher {}: {reason}", path.display())]
+    Teacher { path: PathBuf, reason: String },
     #[error("{}/state.json does not hold a run's state: {source}; use the previous checkpoint", path.display())]
     State { path: PathBuf, source: serde_json::Error },
     #[error(

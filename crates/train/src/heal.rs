@@ -95,8 +95,13 @@ fn insert_sub_norms(config: &RunConfig, plain: Weights) -> Result<Weights, Train
     let batch = first_batch(config)?;
     let train = &config.train;
     let slice = slice_of(train.batch, train.sequence);
-    let dimensions =
-        Dimensions { batch: slice, sequence: train.sequence, blend: false, backward: Arithmetic::F32 };
+    let dimensions = Dimensions {
+        batch: slice,
+        sequence: train.sequence,
+        blend: false,
+        backward: Arithmetic::F32,
+        forward_only: false,
+    };
     let plain = Weights { config: Config { linear: LinearKind::Dense, ..plain.config.clone() }, ..plain };
     let mut network = Network::new(plain, dimensions, Options::default(), train.threads_used());
     let micro = MicroBatch::of(&batch).split(slice * train.sequence).next().expect("a batch has a slice");

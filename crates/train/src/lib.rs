@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+mod cache;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -25,6 +26,7 @@ pub mod snapshot;
 mod start;
 pub mod state;
 pub mod step;
+pub mod teacher;
 pub mod trainer;
 pub mod validate;
 

@@ -13,6 +13,7 @@ use crate::schedule::{Point, Schedule};
 use crate::start::Start;
 use crate::state::{Best, State};
 use crate::step::{Dimensions, MicroBatch, slice_of};
+use crate::teacher::Lesson;
 use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
 use crate::{TrainError, snapshot};
 use checkpoint::retention;
@@ -197,6 +198,11 @@ impl Trainer {
             guard: Guard::new(train.spike_ratio, train.spike_window),
             best: None,
         };
+        let mut engine = engine(&config, share.batch, weights, group);
+        if let Some(distill) = &config.distill {
+            let lesson = Lesson::open(&config, distill, slice_of(share.batch, train.sequence))?;
+            engine.network.lesson = Some(Box::new(lesson));
+        }
         let rows = share.batch * train.sequence;
         Ok(Self {
             boundaries: schedule.boundaries(),
@@ -206,7 +212,7 @@ impl Trainer {
             valid_batch: Batch::default(),
             token_bytes: dataset.token_bytes().to_vec(),
             probe: Probe::new(rows, train.sequence, config.model.vocabulary, train.seed),
-            engine: engine(&config, share.batch, weights, group),
+            engine,
             share,
             state,
             line: Step::default(),
@@ -273,6 +279,9 @@ impl Trainer {
         let step = self.state.step;
         let begun = Instant::now();
         let alarm = self.learn();
+        if let Some(error) = self.engine.network.lesson.as_mut().and_then(|lesson| lesson.failure()) {
+            return Err(error.into());
+        }
         let seconds = begun.elapsed().as_secs_f64();
         self.line.tokens_per_s = self.config.train.tokens_per_step() as f64 / seconds;
         self.line.record = Record::default();
@@ -310,6 +319,9 @@ impl Trainer {
             self.batch.starts.fill(0);
         }
         self.engine.begin(lambda as f32, self.share.accumulation);
+        if let (Some(lesson), Some(distill)) = (&mut self.engine.network.lesson, &self.config.distill) {
+            lesson.begin(distill.weights(step, train.steps));
+        }
         let [targets] = self.engine.sum([scored(&self.batch.targets) as f64]);
         let targets = targets.max(1.0);
         let rows = self.share.batch * train.sequence;
@@ -329,6 +341,7 @@ impl Trainer {
         self.state.step += 1;
         self.state.tokens += train.tokens_per_step();
         self.state.lambda = lambda;
+        self.line.distillation = self.distilled().map(|sums| sums.map(|sum| sum / targets));
         self.line.step = step;
         self.line.tokens = self.state.tokens;
         self.line.loss = loss;
@@ -338,6 +351,12 @@ impl Trainer {
         self.line.lambda = lambda;
         self.line.grad_norm = norm;
         alarm
+    }
+
+    /// Sums over all ranks of the losses that a teacher gave in this step.
+    fn distilled(&mut self) -> Option<[f64; 3]> {
+        let own = self.engine.network.lesson.as_ref()?.sums.values();
+        Some(self.engine.sum(own))
     }
 
     /// Measures the weights after this step, for its line.
@@ -505,6 +524,7 @@ pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: 
         sequence: train.sequence,
         blend,
         backward: train.backward.arithmetic(),
+        forward_only: false,
     };
     let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
     let optimizer = adam::Options {

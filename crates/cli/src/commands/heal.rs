@@ -21,6 +21,9 @@ pub struct Args {
     /// Whether a model without norms before its output and down projections gets them
     #[arg(long, value_enum, default_value_t = SubNorms::None)]
     sub_norm: SubNorms,
+    /// Learn from this model, too: the healthy model itself, or a larger one with the same tokenizer; [distill] says how
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -35,7 +38,7 @@ enum SubNorms {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { from, sub_norm, mut run } = args;
+    let Args { from, sub_norm, teacher, mut run } = args;
     if run.sample.is_empty() {
         run.sample = PROMPTS.map(str::to_owned).to_vec();
     }
@@ -49,7 +52,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         let source = checkpoint::open(from)?;
         let heal = HealConfig { from: from.clone(), sub_norm };
-        Ok(RunConfig::heal(heal, source.config(), run.config.as_deref(), &run.set)?)
+        Ok(RunConfig::heal(heal, source.config(), teacher.as_deref(), run.config.as_deref(), &run.set)?)
     };
     let code = run.execute(&Wanted { config: &config, is_given: from.is_some() })?;
     if !run.dry_run {
