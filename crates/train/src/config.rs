@@ -32,7 +32,7 @@ pub enum Optimizer {
     Adam,
 }
 
-/// What the products of the backward are summed in.
+/// What the products of the backward are summed in, and those of the forward where λ < 1 or layers are dense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backward {

@@ -66,7 +66,7 @@ pub struct Dimensions {
     pub sequence: usize,
     /// whether any step has λ < 1
     pub blend: bool,
-    /// what the products of the backward are summed in
+    /// what the products of the backward are summed in, and those of the forward where λ < 1 or layers are dense
     pub backward: Arithmetic,
     /// nothing is ever trained: no gradients, and one block's activations at a time
     pub forward_only: bool,
@@ -122,7 +122,9 @@ impl Network {
             }),
             pool,
             gemm: gemm::Workspace::default(),
-            backward: gemm::Workspace::new(dimensions.backward),
+            linear: gemm::Workspace::new(dimensions.backward),
+            dinput: gemm::Workspace::new(dimensions.backward),
+            dweight: gemm::Workspace::new(dimensions.backward),
             logits: gemm::Workspace::new(dimensions.backward),
             dlogits: gemm::Workspace::new(dimensions.backward),
             ternary: kernels::ternary::select(),
@@ -483,19 +485,19 @@ struct Backward<'a, 'b> {
 }
 
 impl Backward<'_, '_> {
-    /// `dx` is written, or added to; the weight's gradient is added to.
+    /// See [`linear::backward`].
     fn linear(
         &mut self,
         projection: Projection,
         input: &norm::Input,
         dy: &[f32],
         dx: &mut [f32],
-        accumulate: bool,
+        again: bool,
     ) {
         let slot = self.block.weights.layout.blocks[self.block.layer].projection(projection);
         let dw = slot.of_mut(self.gradients);
         let weight = self.block.weight(projection);
-        linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, accumulate), dw);
+        linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, again), dw);
     }
 
     /// `dx` is written, or added to; the gain's gradient is added to; `dy` is overwritten.
