@@ -12,6 +12,10 @@ pub const FACTS: &str = "run.json";
 pub const METRICS: &str = "metrics.jsonl";
 /// One line an event.
 pub const EVENTS: &str = "events.jsonl";
+/// What checkpoints said to the same prompts, one line an answer.
+pub const SAMPLES: &str = "samples.jsonl";
+/// What the doctor found, as it prints it.
+pub const FINDINGS: &str = "findings.json";
 /// The tokenizer the run was trained with.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The folder of the checkpoints.
@@ -84,6 +88,16 @@ impl Run {
     /// Path of [`EVENTS`].
     pub fn events(&self) -> PathBuf {
         self.dir.join(EVENTS)
+    }
+
+    /// Path of [`SAMPLES`].
+    pub fn samples(&self) -> PathBuf {
+        self.dir.join(SAMPLES)
+    }
+
+    /// Path of [`FINDINGS`].
+    pub fn findings(&self) -> PathBuf {
+        self.dir.join(FINDINGS)
     }
 
     /// Path of [`TOKENIZER`].

@@ -65,6 +65,12 @@ pub struct Record {
     /// Share of ternary codes changed since the last record, (L).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "nans_for_nulls")]
     pub flip_rate: Option<Vec<f32>>,
+    /// Mean of the scales γ of a layer's matrices, (L).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "nans_for_nulls")]
+    pub scale: Option<Vec<f32>>,
+    /// Resident memory of the process, bytes; of rank 0 where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 fn nan_for_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

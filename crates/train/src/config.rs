@@ -65,6 +65,9 @@ pub enum Guard {
 pub struct TrainConfig {
     /// updates of the weights, T
     pub steps: u64,
+    /// ends the run early, with the schedule still that of all `steps`; left out, it ends with them
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_after: Option<u64>,
     /// of initial weights and the order of the data
     pub seed: u64,
     /// sequences of one forward and backward, B
@@ -115,6 +118,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             steps: 1000,
+            stop_after: None,
             seed: 0,
             batch: 8,
             sequence: 128,
@@ -142,6 +146,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Steps after which the run ends: all of them, or fewer where it stops early.
+    pub fn last(&self) -> u64 {
+        self.stop_after.map_or(self.steps, |last| last.min(self.steps))
+    }
+
     /// Tokens of one update: batch × accumulation × sequence.
     pub fn tokens_per_step(&self) -> u64 {
         self.batch as u64 * self.accumulation as u64 * self.sequence as u64
