@@ -51,8 +51,11 @@ pub fn points(steps: &[Step], key: &str) -> Vec<(f64, f64)> {
     steps.iter().filter_map(point).collect()
 }
 
+/// A number for each layer, of a record that has them.
+pub type Layers = fn(&Record) -> Option<&Vec<f32>>;
+
 /// Columns of one number a layer.
-pub static LAYER_COLUMNS: &[(&str, fn(&Record) -> Option<&Vec<f32>>)] = &[
+pub static LAYER_COLUMNS: &[(&str, Layers)] = &[
     ("zero_share", |record| record.zero_share.as_ref()),
     ("flip_rate", |record| record.flip_rate.as_ref()),
     ("scale", |record| record.scale.as_ref()),
