@@ -20,7 +20,10 @@ pub enum TokenizerFrom {
 
 impl TokenizerFrom {
     /// The content of the `tokenizer.json`.
-    pub(crate) fn bytes(&self) -> Result<Cow<'_, [u8]>, FileError> {
+    ///
+    /// # Errors
+    /// The file cannot be read, or is longer than any tokenizer.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, FileError> {
         match self {
             Self::File(path) => bounded::read(path, limits::TOKENIZER_BYTES_MAX).map(Cow::Owned),
             Self::Json(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -182,17 +185,12 @@ fn gguf_file(path: &Path, layout: I2sLayout) -> Result<Loaded, FileError> {
 }
 
 fn native_model(checkpoint: &native::Opened, warnings: Vec<String>) -> Result<Loaded, FileError> {
-    let ids = |key: &str| -> Vec<u32> {
-        let list = checkpoint.state().get(key).and_then(|value| value.as_array());
-        let ids = list.into_iter().flatten().filter_map(|id| id.as_u64());
-        ids.filter_map(|id| u32::try_from(id).ok()).collect()
-    };
     let source = Box::new(checkpoint.source()?);
     Ok(Loaded {
         tokenizer: checkpoint.tokenizer_path().map(TokenizerFrom::File),
         chat_template: checkpoint.chat_template()?,
-        end_ids: ids(native::END_IDS),
-        bos: ids(native::BOS).first().copied(),
+        end_ids: checkpoint.ids(native::END_IDS),
+        bos: checkpoint.ids(native::BOS).first().copied(),
         warnings,
         ..Loaded::bare(source, Dialect::Native, checkpoint.dir())
     })

@@ -51,6 +51,8 @@ pub struct Parts<'a> {
     pub config: &'a str,
     /// Bytes of tokenizer.json.
     pub tokenizer: Option<&'a [u8]>,
+    /// Jinja source of the chat template.
+    pub chat_template: Option<&'a str>,
     /// Latent weights; see [`arena::tensors`].
     pub weights: &'a [Tensor<'a>],
     /// The optimiser's tensors; none for a checkpoint that is not trained on.
@@ -84,6 +86,9 @@ pub fn save_with(
         atomic::write_bytes(&dir.join(CONFIG), parts.config.as_bytes())?;
         if let Some(tokenizer) = parts.tokenizer {
             atomic::write_bytes(&dir.join(TOKENIZER), tokenizer)?;
+        }
+        if let Some(template) = parts.chat_template {
+            atomic::write_bytes(&dir.join(CHAT_TEMPLATE), template.as_bytes())?;
         }
         save_tensors(&dir.join(WEIGHTS), Dtype::F32, parts.weights)?;
         optimizer(&dir.join(OPTIMIZER))?;
@@ -195,6 +200,13 @@ impl Opened {
     /// What the trainer saved beside the tensors.
     pub fn state(&self) -> &Value {
         &self.state
+    }
+
+    /// The token ids under a key of the state, [`END_IDS`] or [`BOS`].
+    pub fn ids(&self, key: &str) -> Vec<u32> {
+        let list = self.state.get(key).and_then(Value::as_array);
+        let ids = list.into_iter().flatten().filter_map(Value::as_u64);
+        ids.filter_map(|id| u32::try_from(id).ok()).collect()
     }
 
     /// Where the tokenizer is, if the checkpoint has one.

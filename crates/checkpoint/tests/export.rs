@@ -36,6 +36,7 @@ fn native(dir: &Path, config: &Config) -> Loaded {
     let parts = native::Parts {
         config: &text,
         tokenizer: None,
+        chat_template: None,
         weights: &tensors,
         optimizer: &[],
         recorded: &[],

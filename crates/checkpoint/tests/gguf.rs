@@ -35,6 +35,7 @@ fn native(dir: &Path, config: &Config) -> Loaded {
     let parts = checkpoint::native::Parts {
         config: &text,
         tokenizer: None,
+        chat_template: None,
         weights: &tensors,
         optimizer: &[],
         recorded: &[],

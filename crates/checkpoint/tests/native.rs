@@ -28,6 +28,7 @@ fn save_tensors(dir: &Path, tensors: &[Tensor]) -> Result<(), FileError> {
         &Parts {
             config: MODEL,
             tokenizer: Some(b"{}"),
+            chat_template: None,
             weights: tensors,
             optimizer: &optimizer,
             recorded: &[],
@@ -79,6 +80,7 @@ fn a_checkpoint_without_optimiser_or_tokenizer_says_so() {
         &Parts {
             config: MODEL,
             tokenizer: None,
+            chat_template: None,
             weights: &tensors,
             optimizer: &[],
             recorded: &[],
@@ -228,6 +230,7 @@ fn hostile_configurations_are_refused_before_they_size_anything() {
             &Parts {
                 config,
                 tokenizer: None,
+                chat_template: None,
                 weights: &tensors,
                 optimizer: &[],
                 recorded: &[],

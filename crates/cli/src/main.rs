@@ -4,6 +4,7 @@
 mod commands;
 mod interrupt;
 mod ranks;
+mod samples;
 mod sampling;
 mod source;
 mod trial;

@@ -38,7 +38,8 @@ impl Watch {
         self.bar.finish_and_clear();
     }
 
-    fn say(&self, line: &str) {
+    /// A line that leaves the bar whole.
+    pub fn say(&self, line: &str) {
         if self.is_terminal { self.bar.suspend(|| eprintln!("{line}")) } else { eprintln!("{line}") }
     }
 }

@@ -4,6 +4,7 @@ use crate::manifest::{self, Manifest, Unigrams};
 use crate::shard::Stream;
 use crate::{DataError, Split};
 use std::path::{Path, PathBuf};
+use text::Tokenizer;
 
 /// A prepared data set. Tokens are mapped, not read into memory.
 #[derive(Debug)]
@@ -86,6 +87,31 @@ impl Dataset {
     /// (V) how often each id occurs in the train split.
     pub fn token_counts(&self) -> &[u64] {
         &self.unigrams.counts
+    }
+
+    /// Refuses a model whose tokenizer, the content of its `tokenizer.json`, gives any id another text.
+    ///
+    /// # Errors
+    /// The first id that the two spell differently; a tokenizer that does not load.
+    pub fn agree(&self, tokenizer: &[u8], model: &Path) -> Result<(), DataError> {
+        let unfit = |error: text::TextError| {
+            DataError::content(model, format!("its tokenizer does not load: {error}"), "give it a sound one")
+        };
+        let ours = Tokenizer::load(&self.tokenizer_path()).map_err(unfit)?;
+        let theirs = Tokenizer::from_bytes(tokenizer).map_err(unfit)?;
+        let ids = ours.vocabulary_size().max(theirs.vocabulary_size()) as u32;
+        let Some(id) = (0..ids).find(|id| ours.id_to_token(*id) != theirs.id_to_token(*id)) else {
+            return Ok(());
+        };
+        let [ours, theirs] =
+            [ours, theirs].map(|tokenizer| tokenizer.id_to_token(id).unwrap_or("nothing".into()));
+        let what = format!(
+            "its tokenizer is not that of {}: id {id} is '{ours}' here and '{theirs}' there",
+            model.display()
+        );
+        let remedy =
+            format!("prepare the data with the model's own: data prepare --tokenizer {}", model.display());
+        Err(DataError::content(&self.folder, what, remedy))
     }
 
     pub(crate) fn stream(&self, split: Split) -> &Stream {

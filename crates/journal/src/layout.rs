@@ -12,7 +12,7 @@ pub const FACTS: &str = "run.json";
 pub const METRICS: &str = "metrics.jsonl";
 /// One line an event.
 pub const EVENTS: &str = "events.jsonl";
-/// What checkpoints said to the same prompts, one line an answer.
+/// One line a sample of what a checkpoint says.
 pub const SAMPLES: &str = "samples.jsonl";
 /// What the doctor found, as it prints it.
 pub const FINDINGS: &str = "findings.json";
@@ -22,6 +22,11 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub const CHECKPOINTS: &str = "checkpoints";
 
 const CHECKPOINT_PREFIX: &str = "step-";
+
+/// Key of [`FACTS`]: the validation loss at a λ of a pretrained model before the first step, nats per token.
+pub fn untrained_loss(lambda: f64) -> String {
+    format!("untrained_validation_loss_at_lambda_{lambda}")
+}
 
 /// A run folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,6 +30,9 @@ pub struct Step {
     /// Global norm of the gradient before clipping.
     #[serde(deserialize_with = "nan_for_null")]
     pub grad_norm: f64,
+    /// Where a teacher is learned from: its loss on next tokens, on relations, and on hidden states, a token's mean.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "numbers")]
+    pub distillation: Option<[f64; 3]>,
     /// Speed of this step.
     #[serde(deserialize_with = "nan_for_null")]
     pub tokens_per_s: f64,
@@ -50,6 +53,9 @@ pub struct Record {
     /// The same in bits per byte of text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_bits_per_byte: Option<f64>,
+    /// Where λ is below 1: what the loss on the validation split would be at λ = 1, nats per token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ternary_validation_loss: Option<f64>,
     /// Distinct argmax tokens at the last position over 20 random 8-token prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_tokens: Option<u32>,
@@ -75,6 +81,11 @@ pub struct Record {
 
 fn nan_for_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[f64; 3]>, D::Error> {
+    let values: Option<[Option<f64>; 3]> = Option::deserialize(deserializer)?;
+    Ok(values.map(|values| values.map(|value| value.unwrap_or(f64::NAN))))
 }
 
 fn nans_for_nulls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f32>>, D::Error> {
@@ -190,6 +201,7 @@ mod tests {
                 step: bits[0], tokens: bits[1], loss: f(0), bits_per_byte: f(1), lr: f(2), weight_decay: f(3),
                 lambda: f(4), grad_norm: f(5), tokens_per_s: f(6),
                 record: Record { zero_share: Some(vec![f32::from_bits(share)]), ..Record::default() },
+                ..Step::default()
             };
             Writer::open_at(&path, 0).unwrap().append(&line).unwrap();
             let back = read(&path).unwrap().remove(0);

@@ -1,39 +1,46 @@
-//! `samples.jsonl`: what the checkpoints of a run said to the same prompts, one JSON object a line.
+//! `samples.jsonl`: what the checkpoints of a run say, one JSON object a line.
 
 use crate::lines::{self, Appender};
-use formats::{FileError, Kind};
+use formats::FileError;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// One answer, greedy.
+/// A prompt, and how a checkpoint went on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Steps done by the checkpoint that answered.
+    /// Steps done.
     pub step: u64,
-    /// What it was given.
+    /// What was given.
     pub prompt: String,
-    /// How it went on.
+    /// What followed.
     pub text: String,
 }
 
-/// Appends `samples` to the file at `path`, creating it when absent.
-pub fn append(path: &Path, samples: &[Sample]) -> Result<(), FileError> {
-    lines::retain(path, |_: &Sample| true)?;
-    let mut file = Appender::open(path)?;
-    samples.iter().try_for_each(|sample| file.append(sample))
+/// Appends samples.
+#[derive(Debug)]
+pub struct Writer(Appender);
+
+impl Writer {
+    /// Opens `path` to go on after the step `done`, creating it when absent; what a later checkpoint said is dropped.
+    pub fn open_at(path: &Path, done: u64) -> Result<Self, FileError> {
+        lines::retain(path, |sample: &Sample| sample.step <= done)?;
+        Ok(Self(Appender::open(path)?))
+    }
+
+    /// Appends `sample`.
+    pub fn append(&mut self, sample: &Sample) -> Result<(), FileError> {
+        self.0.append(sample)
+    }
 }
 
-/// All samples of `path`; none where it is absent. A torn end is passed over.
+/// All samples of `path`, oldest first. A torn end is passed over.
 pub fn read(path: &Path) -> Result<Vec<Sample>, FileError> {
     let mut samples = Vec::new();
-    let visited = lines::for_each(path, |sample, _| {
+    lines::for_each(path, |sample, _| {
         samples.push(sample);
         Ok(())
-    });
-    match visited {
-        Err(error) if error.kind != Kind::Missing => Err(error),
-        _ => Ok(samples),
-    }
+    })?;
+    Ok(samples)
 }
 
 #[cfg(test)]
@@ -41,13 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_added_to_and_read() {
+    fn samples_go_round_and_later_ones_are_dropped_on_a_resume() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("samples.jsonl");
-        assert_eq!(read(&path).unwrap(), []);
-        let sample = |step| Sample { step, prompt: "Once".into(), text: "\n</script>\u{0}".into() };
-        append(&path, &[sample(0), sample(1)]).unwrap();
-        append(&path, &[sample(2)]).unwrap();
-        assert_eq!(read(&path).unwrap(), [sample(0), sample(1), sample(2)]);
+        let path = dir.path().join(crate::layout::SAMPLES);
+        let sample = |step| Sample { step, prompt: "a \"b\"".into(), text: "\n".into() };
+        let mut writer = Writer::open_at(&path, 0).unwrap();
+        [0, 10, 20].map(|step| writer.append(&sample(step)).unwrap());
+        drop(writer);
+        Writer::open_at(&path, 10).unwrap().append(&sample(15)).unwrap();
+        assert_eq!(read(&path).unwrap(), [0, 10, 15].map(sample));
     }
 }

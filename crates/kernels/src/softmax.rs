@@ -42,6 +42,29 @@ multiversion! {
 }
 
 multiversion! {
+    /// `Σ e^((x − shift)·factor)`.
+    pub fn sum_of_exp(x: &[f32], factor: f32, shift: f32) -> f32 {
+        lanes::sum_pairs(x, x, |v, _| exp((v - shift) * factor))
+    }
+}
+
+multiversion! {
+    /// `KL(p ‖ q)` with `p = e^(c·teacher − theirs)`, `q = e^(c·student − ours)`; `teacher` becomes `(q − p) · gain`.
+    /// The numbers are c, ours, theirs, gain.
+    pub fn divergence(student: &[f32], teacher: &mut [f32], numbers: [f32; 4]) -> f32 {
+        let [c, ours, theirs, gain] = numbers;
+        let divergence = lanes::sum_pairs(student, teacher, |s, t| {
+            let (log_q, log_p) = (c * s - ours, c * t - theirs);
+            exp(log_p) * (log_p - log_q)
+        });
+        for (s, t) in student.iter().zip(teacher) {
+            *t = (exp(c * s - ours) - exp(c * *t - theirs)) * gain;
+        }
+        divergence
+    }
+}
+
+multiversion! {
     /// `Σ x`.
     pub fn sum(x: &[f32]) -> f32 {
         lanes::sum_pairs(x, x, |v, _| v)

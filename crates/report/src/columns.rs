@@ -30,6 +30,11 @@ pub static COLUMNS: &[Column] = &[
         title: "validation bits per byte",
         of: |s| s.record.validation_bits_per_byte,
     },
+    Column {
+        key: "ternary_validation_loss",
+        title: "validation loss at λ = 1",
+        of: |s| s.record.ternary_validation_loss,
+    },
     Column { key: "unique_tokens", title: "unique tokens", of: |s| s.record.unique_tokens.map(f64::from) },
     Column { key: "output_entropy", title: "output entropy", of: |s| s.record.output_entropy },
     Column { key: "repetition", title: "repetition", of: |s| s.record.repetition },
@@ -79,6 +84,11 @@ pub fn json(steps: &[Step]) -> Map<String, Value> {
         let value = |step: &Step| of(&step.record).map(|layers| layers.iter().map(|x| decimal(*x)).collect());
         insert(&mut columns, key, steps.iter().map(|step| value(step).unwrap_or(Value::Null)).collect());
     }
+    insert(
+        &mut columns,
+        "distillation",
+        steps.iter().map(|step| step.distillation.map(Vec::from).into()).collect(),
+    );
     insert(&mut columns, "phase", steps.iter().map(|step| step.record.phase.clone().into()).collect());
     columns
 }

@@ -91,8 +91,10 @@ impl RunData {
         if run.events().exists() {
             data.events = data.or_note(events::read(&run.events())).unwrap_or_default();
         }
-        let samples = data.or_note(samples::read(&run.samples())).unwrap_or_default();
-        data.samples = samples.into_iter().take(SAMPLES_MAX).collect();
+        if run.samples().exists() {
+            let samples = data.or_note(samples::read(&run.samples())).unwrap_or_default();
+            data.samples = samples.into_iter().take(SAMPLES_MAX).collect();
+        }
         if run.findings().exists() {
             data.findings = data.or_note(read_findings(&run.findings()));
         }

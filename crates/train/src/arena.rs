@@ -59,28 +59,32 @@ impl<'a> Saved<'a> {
 pub struct Activations {
     config: Config,
     extent: Extent,
+    /// blocks that are kept at once; the block after the last one takes the place of the first
+    kept: usize,
     floats: Vec<f32>,
     codes: Vec<i8>,
 }
 
 impl Activations {
-    /// Room for all blocks.
-    pub fn new(config: &Config, extent: Extent) -> Self {
+    /// Room for `kept` blocks.
+    pub fn new(config: &Config, extent: Extent, kept: usize) -> Self {
         Self {
             config: config.clone(),
             extent,
-            floats: vec![0.0; config.layers * floats_per_block(config, extent)],
-            codes: vec![0; config.layers * codes_per_block(config, extent)],
+            kept,
+            floats: vec![0.0; kept * floats_per_block(config, extent)],
+            codes: vec![0; kept * codes_per_block(config, extent)],
         }
     }
 
     /// The pieces of one block.
     pub fn block(&mut self, layer: usize) -> Saved<'_> {
+        let place = layer % self.kept;
         let Self { config, extent, .. } = &*self;
         let (config, rows) = (config.clone(), extent.rows);
         let (floats, codes) = (floats_per_block(&config, self.extent), codes_per_block(&config, self.extent));
-        let mut floats = Carver(&mut self.floats[layer * floats..][..floats]);
-        let mut codes = Carver(&mut self.codes[layer * codes..][..codes]);
+        let mut floats = Carver(&mut self.floats[place * floats..][..floats]);
+        let mut codes = Carver(&mut self.codes[place * codes..][..codes]);
         let (hidden, query, kv) =
             (rows * config.hidden, rows * config.query_width(), rows * config.kv_width());
         let (keeps_codes, keeps_floats) = kept(&config, self.extent);

@@ -4,11 +4,16 @@
 //! would be right. [`RunConfig::to_toml`] writes the resolved configuration, itself a valid input.
 
 mod check;
+mod distill;
+mod heal;
 mod layers;
 mod value;
 
 #[cfg(test)]
 mod tests;
+
+pub use distill::{DistillConfig, HiddenKind, LayerWeights, LossWeights, Ramp, Reduction};
+pub use heal::{HealConfig, SubNorm};
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
 use kernels::gemm::Arithmetic;
@@ -151,6 +156,14 @@ impl TrainConfig {
         self.stop_after.map_or(self.steps, |last| last.min(self.steps))
     }
 
+    /// Threads that compute: those of the configuration, or all of the machine.
+    pub fn threads_used(&self) -> usize {
+        match self.threads {
+            0 => cluster::launch::cores(),
+            threads => threads,
+        }
+    }
+
     /// Tokens of one update: batch × accumulation × sequence.
     pub fn tokens_per_step(&self) -> u64 {
         self.batch as u64 * self.accumulation as u64 * self.sequence as u64
@@ -187,6 +200,12 @@ pub struct RunConfig {
     /// quantisation over the steps
     #[serde(default)]
     pub lambda: LambdaConfig,
+    /// what the run begins with, where that is not random weights
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heal: Option<HealConfig>,
+    /// what is learned from a teacher
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// what is read; empty in a preset
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<SourceConfig>,
@@ -260,6 +279,31 @@ impl RunConfig {
         layers.resolve()
     }
 
+    /// The configuration of a healing: that of `heal.from`, whose network is `source`, and of the teacher, under the healing's own
+    /// values, then the file and the `key=value` sets, each over the one before, checked.
+    pub fn heal(
+        heal: HealConfig,
+        source: &model::Config,
+        teacher: Option<&Path>,
+        file: Option<&Path>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_text("the values of a healing".into(), heal::VALUES)?;
+        let name = format!("the model {}", heal.from.display());
+        layers.add_text(name, &heal.layer(source)?)?;
+        if let Some(teacher) = teacher {
+            layers.add_text("the teacher".into(), &DistillConfig::layer(teacher)?)?;
+        }
+        if let Some(path) = file {
+            layers.add_file(path)?;
+        }
+        for set in sets {
+            layers.add_set(set)?;
+        }
+        layers.resolve()
+    }
+
     /// The configuration that `text` holds alone, checked.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
@@ -279,6 +323,13 @@ impl RunConfig {
             place: String::new(),
             reason,
         })
+    }
+
+    /// What is read, as the loader takes it.
+    pub fn sources(&self) -> Vec<data::Source> {
+        let source =
+            |source: &SourceConfig| data::Source { path: source.path.clone(), weight: source.weight };
+        self.data.iter().map(source).collect()
     }
 
     /// Learning rate, weight decay and λ of every step.

@@ -21,6 +21,15 @@ pub enum TrainError {
     Vocabulary { path: PathBuf, data: usize, model: usize },
     #[error("{}: its network is not the one of this run's config.toml; restore the run's own config.toml", checkpoint.display())]
     OtherModel { checkpoint: PathBuf },
+    #[error("{}: its network is not the one of [model]; leave [model] out of the configuration of a healing, it comes from the model", path.display())]
+    OtherSource { path: PathBuf },
+    #[error(
+        "{}: tensor '{tensor}' holds a value that is not finite (number {at}); the file is damaged or its training diverged: take another checkpoint of it",
+        path.display()
+    )]
+    NotFinite { path: PathBuf, tensor: String, at: usize },
+    #[error("the teacher {}: {reason}", path.display())]
+    Teacher { path: PathBuf, reason: String },
     #[error("{}/state.json does not hold a run's state: {source}; use the previous checkpoint", path.display())]
     State { path: PathBuf, source: serde_json::Error },
     #[error(

@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+mod cache;
 pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod error;
 pub mod forecast;
 pub mod guard;
+pub mod heal;
 pub mod loss;
 pub mod ops;
 pub mod optim;
@@ -24,6 +26,7 @@ pub mod snapshot;
 mod start;
 pub mod state;
 pub mod step;
+pub mod teacher;
 pub mod trainer;
 pub mod validate;
 

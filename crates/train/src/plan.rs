@@ -269,6 +269,11 @@ impl Plan {
     }
 }
 
+/// Bytes of this machine's RAM that are free for new programs, where it tells.
+pub(crate) fn available_memory() -> Option<u64> {
+    memory_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
 /// Bytes on the line of /proc/meminfo that begins with `key` and gives kB.
 fn memory_line(information: &str, key: &str) -> Option<u64> {
     let line = information.lines().find_map(|line| line.strip_prefix(key))?;

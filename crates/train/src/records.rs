@@ -2,6 +2,7 @@
 
 use crate::TrainError;
 use crate::config::RunConfig;
+use crate::heal::Speech;
 use journal::events::Event;
 use journal::metrics::Step;
 use journal::{Lock, Run, events, metrics};
@@ -11,6 +12,7 @@ pub(crate) struct Records {
     pub(crate) run: Run,
     pub(crate) config_text: String,
     pub(crate) tokenizer: Vec<u8>,
+    pub(crate) speech: Speech,
     metrics: metrics::Writer,
     events: events::Writer,
     _lock: Lock,
@@ -18,7 +20,13 @@ pub(crate) struct Records {
 
 impl Records {
     /// Opens the files of a run that has begun; `steps` lines of the metrics stay.
-    pub(crate) fn open(run: Run, lock: Lock, config: &RunConfig, steps: u64) -> Result<Self, TrainError> {
+    pub(crate) fn open(
+        run: Run,
+        lock: Lock,
+        config: &RunConfig,
+        speech: Speech,
+        steps: u64,
+    ) -> Result<Self, TrainError> {
         let dataset = data::Dataset::open(&config.data.first().ok_or(TrainError::NoData)?.path)?;
         let path = dataset.tokenizer_path();
         let tokenizer =
@@ -28,6 +36,7 @@ impl Records {
             events: events::Writer::open(&run.events())?,
             config_text: config.to_toml()?,
             tokenizer,
+            speech,
             run,
             _lock: lock,
         })

@@ -2,6 +2,7 @@
 
 use crate::TrainError;
 use crate::engine::Cpu;
+use crate::heal::Speech;
 use crate::peers::Peers;
 use crate::records::Records;
 use crate::state::State;
@@ -26,13 +27,20 @@ const MOMENTS: [&str; 2] = ["m.", "v."];
 pub(crate) fn save(dir: &Path, records: &Records, engine: &mut Cpu, state: &State) -> Result<(), TrainError> {
     let Cpu { network, optimizer, peers, .. } = engine;
     let weights = &network.weights;
+    let Speech { chat_template, end_ids, bos } = &records.speech;
+    let mut state = serde_json::to_value(state).expect("plain data becomes JSON");
+    if records.speech != Speech::default() {
+        state[native::END_IDS] = end_ids.as_slice().into();
+        state[native::BOS] = bos.iter().copied().collect();
+    }
     let parts = Parts {
         config: &records.config_text,
         tokenizer: Some(&records.tokenizer),
+        chat_template: chat_template.as_deref(),
         weights: &arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &recorded(network),
-        state: &serde_json::to_value(state).expect("plain data becomes JSON"),
+        state: &state,
     };
     let moments = [&optimizer.m[..], &optimizer.v];
     Ok(native::save_with(dir, &parts, |path| write_moments(path, &weights.layout, moments, peers))?)

@@ -17,9 +17,11 @@ use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
 use crate::ops::{Machine, Precision, add, embedding};
 use crate::shadow::Shadow;
+use crate::teacher::{Lesson, Taps};
 use kernels::gemm::{self, Arithmetic, View};
 use kernels::pool::{PerWorker, Pool};
 use model::{LinearKind, Norm, Projection, Weights};
+use std::ops::Range;
 
 /// Tokens of a micro-batch, all `(T)` with T = sequences × `sequence`.
 #[derive(Clone, Copy)]
@@ -66,6 +68,8 @@ pub struct Dimensions {
     pub blend: bool,
     /// what the products of the backward are summed in
     pub backward: Arithmetic,
+    /// nothing is ever trained: no gradients, and one block's activations at a time
+    pub forward_only: bool,
 }
 
 /// Learns which gradients are final; see [`Network::forward_backward_watched`].
@@ -81,6 +85,10 @@ pub struct Network {
     pub shadows: Vec<[Shadow; 7]>,
     /// threads and buffers
     pub machine: Machine,
+    /// what is learned from, besides the text
+    pub lesson: Option<Box<Lesson>>,
+    /// what is shown to a student
+    pub(crate) taps: Taps,
     options: Options,
     sequence: usize,
     /// tokens of a slice
@@ -121,8 +129,14 @@ impl Network {
             units: vec![0.0; rows],
             partials: vec![0.0; rows.div_ceil(norm::BACKWARD_ROWS) * widest(config)],
         };
+        let (gradients, kept) = match dimensions.forward_only {
+            true => (0, 1),
+            false => (weights.data.len(), config.layers),
+        };
         Self {
-            gradients: vec![0.0; weights.data.len()],
+            gradients: vec![0.0; gradients],
+            lesson: None,
+            taps: Taps::default(),
             shadows,
             machine,
             options,
@@ -131,7 +145,7 @@ impl Network {
             head_is_packed: false,
             precision: Precision::Integer,
             rope: Rope::new(config, dimensions.sequence),
-            activations: Activations::new(config, Extent { rows, blend: dimensions.blend }),
+            activations: Activations::new(config, Extent { rows, blend: dimensions.blend }, kept),
             buffers: Buffers::new(config, rows),
             weights,
         }
@@ -176,6 +190,9 @@ impl Network {
         let slices = batch.tokens.len() / self.rows;
         let mut loss = 0.0;
         for (index, slice) in batch.split(self.rows).enumerate() {
+            if let Some(lesson) = &mut self.lesson {
+                lesson.read(slice, factor);
+            }
             self.forward(slice);
             loss += self.head(slice, Some(factor));
             match index + 1 == slices {
@@ -193,6 +210,17 @@ impl Network {
             self.final_norm();
             let first = index * slice.tokens.len();
             self.logits(|row, logits| visit(first + row, logits));
+        }
+    }
+
+    /// Calls `visit(layer, norm, x (T, W))` with what each sub-norm would read, for a slice through a dense network without them.
+    pub fn observe_sub_norms(&mut self, slice: MicroBatch, visit: &mut dyn FnMut(usize, Norm, &[f32])) {
+        self.forward(slice);
+        for layer in 0..self.weights.config.layers {
+            let mut saved = self.activations.block(layer);
+            for norm in [Norm::AttentionSub, Norm::FfnSub] {
+                visit(layer, norm, saved.norm(norm).floats);
+            }
         }
     }
 
@@ -227,8 +255,30 @@ impl Network {
                 shape,
                 rope: &self.rope,
             };
-            block.forward(&mut self.machine, &mut self.activations.block(layer), &mut self.buffers);
+            let saved = &mut self.activations.block(layer);
+            block.forward(&mut self.machine, saved, &mut self.buffers);
+            self.taps.take(layer, &self.buffers.stream, Qkv { q: saved.q, k: saved.k, v: saved.v });
         }
+    }
+
+    /// Reads a slice as a teacher: afterwards its logits and its taps can be asked for.
+    pub(crate) fn read(&mut self, slice: MicroBatch) {
+        self.forward(slice);
+        self.final_norm();
+    }
+
+    /// The logits `(rows, V)` of some rows of the slice that was read; as many at once as a chunk of the loss holds.
+    pub(crate) fn logits_of(&mut self, rows: Range<usize>) -> &mut [f32] {
+        let Weights { config, layout, data } = &self.weights;
+        let (vocabulary, hidden) = (config.vocabulary, config.hidden);
+        let head = View::f32(layout.head.of(data), vocabulary, hidden);
+        let x = View::f32(&self.buffers.branch[rows.start * hidden..rows.end * hidden], rows.len(), hidden);
+        let logits = &mut self.buffers.logits[..rows.len() * vocabulary];
+        let multiply = if self.head_is_packed { gemm::gemm_again } else { gemm::gemm };
+        let Machine { pool, logits: workspace, .. } = &mut self.machine;
+        multiply(pool, workspace, x, head.t(), logits, vocabulary, false);
+        self.head_is_packed = true;
+        logits
     }
 
     /// `buffers.branch` becomes the input of the head.
@@ -239,6 +289,9 @@ impl Network {
 
     /// Final norm, head and loss. With a factor, `buffers.stream` becomes the gradient of the last block's result.
     fn head(&mut self, batch: MicroBatch, factor: Option<f32>) -> f64 {
+        if let (Some(lesson), Some(_)) = (&mut self.lesson, factor) {
+            lesson.last_state(&self.buffers.stream);
+        }
         self.final_norm();
         let norm = rms_norm_of_head(&self.weights);
         let Weights { config, layout, data } = &self.weights;
@@ -249,7 +302,7 @@ impl Network {
         let mut head = Head { weight: layout.head.of(data), packed, vocabulary, hidden, logits, losses };
         let gradients = factor.map(|factor| {
             let dweight = layout.head.of_mut(&mut self.gradients);
-            Gradients { dx: &mut *dx, dweight, factor }
+            Gradients { dx: &mut *dx, dweight, factor, lesson: self.lesson.as_deref_mut() }
         });
         let loss = cross_entropy::forward_backward(
             &mut self.machine,
@@ -260,6 +313,9 @@ impl Network {
             gradients,
         );
         if factor.is_some() {
+            if let Some(lesson) = &mut self.lesson {
+                lesson.heard(batch);
+            }
             let dgain = layout.final_norm.of_mut(&mut self.gradients);
             norm::backward(&mut self.machine, norm, dx, (stream, final_factor), (branch, false), Some(dgain));
             std::mem::swap(stream, branch);
@@ -279,8 +335,17 @@ impl Network {
                 shape,
                 rope: &self.rope,
             };
+            let mut lesson = self.lesson.as_deref_mut();
+            if let Some(lesson) = &mut lesson {
+                let above =
+                    (layer + 1 < self.weights.config.layers).then(|| self.activations.block(layer + 1).input);
+                let dstream = &mut self.buffers.stream;
+                lesson.compare(&self.machine.pool, layer, above.as_deref(), batch.targets, dstream);
+            }
             let saved = &mut self.activations.block(layer);
-            block.backward(&mut self.machine, saved, &mut self.buffers, &mut self.gradients);
+            let machine = &mut self.machine;
+            let mut pass = Backward { block: &block, machine, gradients: &mut self.gradients, lesson };
+            block.backward(&mut pass, saved, &mut self.buffers);
             ready(&mut self.gradients, self.weights.layout.blocks[layer].start());
         }
         let dtable = self.weights.layout.embedding.of_mut(&mut self.gradients);
@@ -360,16 +425,9 @@ impl<'a> Block<'a> {
     }
 
     /// `buffers.stream` holds the gradient of the block's result and becomes that of its input.
-    fn backward(
-        &self,
-        machine: &mut Machine,
-        saved: &mut Saved,
-        buffers: &mut Buffers,
-        gradients: &mut [f32],
-    ) {
-        let mut pass = Backward { block: self, machine, gradients };
-        self.backward_ffn(&mut pass, saved, buffers);
-        self.backward_attention(&mut pass, saved, buffers);
+    fn backward(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
+        self.backward_ffn(pass, saved, buffers);
+        self.backward_attention(pass, saved, buffers);
     }
 
     fn backward_ffn(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
@@ -401,6 +459,9 @@ impl<'a> Block<'a> {
         let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
         let result = attention::Saved { out: saved.mixed, lse: saved.lse, dout: dmixed };
         attention::backward(pass.machine, self.shape, qkv, result, dq, dk, dv);
+        if let Some(lesson) = &mut pass.lesson {
+            lesson.relate(&pass.machine.pool, self.layer, qkv, [dq, dk, dv]);
+        }
         self.rope.backward(&pass.machine.pool, dq, query, self.shape.sequence);
         self.rope.backward(&pass.machine.pool, dk, kv, self.shape.sequence);
 
@@ -418,6 +479,7 @@ struct Backward<'a, 'b> {
     block: &'a Block<'b>,
     machine: &'a mut Machine,
     gradients: &'a mut [f32],
+    lesson: Option<&'a mut Lesson>,
 }
 
 impl Backward<'_, '_> {

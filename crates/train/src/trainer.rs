@@ -3,6 +3,7 @@
 use crate::config::{Guard as Policy, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
 use crate::guard::{Alarm, Guard};
+use crate::heal::{self, Speech};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Update};
 use crate::peers::Peers;
@@ -12,11 +13,12 @@ use crate::schedule::{Point, Schedule};
 use crate::start::Start;
 use crate::state::{Best, State};
 use crate::step::{Dimensions, MicroBatch, slice_of};
+use crate::teacher::Lesson;
 use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
 use crate::{TrainError, snapshot};
 use checkpoint::retention;
 use cluster::Group;
-use data::{Batch, Dataset, Loader, LoaderOptions, Source, Split};
+use data::{Batch, Dataset, Loader, LoaderOptions, Split};
 use journal::events::{Event, Kind};
 use journal::metrics::{Record, Step};
 use journal::{Lock, Run};
@@ -103,7 +105,8 @@ impl Trainer {
         trainer.share_weights();
         trainer.state = snapshot::restore(&opened, &mut trainer.engine)?;
         trainer.agree()?;
-        trainer.records = Some(Records::open(run, lock, &trainer.config, trainer.state.step)?);
+        let speech = Speech::saved(&opened)?;
+        trainer.records = Some(Records::open(run, lock, &trainer.config, speech, trainer.state.step)?);
         for warning in found.warnings {
             trainer.note(Kind::Resume, warning, &mut ())?;
         }
@@ -115,13 +118,16 @@ impl Trainer {
     pub fn join(mut group: Group) -> Result<Self, TrainError> {
         let Start { config, resumed } = Start::hear(&mut group)?;
         let config = RunConfig::from_toml(&config)?;
-        let weights = match resumed {
+        let hears_weights = resumed || config.heal.is_some();
+        let weights = match hears_weights {
             true => Weights::zeros(&config.model),
             false => Weights::random(&config.model, config.train.seed),
         };
         let mut trainer = Self::assemble(config, weights, Some(group))?;
-        if resumed {
+        if hears_weights {
             trainer.share_weights();
+        }
+        if resumed {
             snapshot::receive(&mut trainer.engine);
         }
         trainer.agree()?;
@@ -135,12 +141,19 @@ impl Trainer {
         }
     }
 
-    /// From random weights, in a folder that holds no checkpoint.
+    /// From random weights or a pretrained model's, in a folder that holds no checkpoint.
     fn begin(config: RunConfig, run: Run, lock: Lock, mut group: Option<Group>) -> Result<Self, TrainError> {
-        let records = Records::open(run, lock, &config, 0)?;
+        let (weights, speech) = match &config.heal {
+            Some(heal) => heal::begin(&config, heal)?,
+            None => (Weights::random(&config.model, config.train.seed), Speech::default()),
+        };
+        let records = Records::open(run, lock, &config, speech, 0)?;
         Start::of(&config, false)?.tell(&mut group);
-        let weights = Weights::random(&config.model, config.train.seed);
+        let heals = config.heal.is_some();
         let mut trainer = Self::assemble(config, weights, group)?;
+        if heals {
+            trainer.share_weights();
+        }
         trainer.agree()?;
         records.begin()?;
         records.run.write_facts(&trainer.facts()?)?;
@@ -152,8 +165,7 @@ impl Trainer {
 
     fn assemble(config: RunConfig, weights: Weights, group: Option<Group>) -> Result<Self, TrainError> {
         let train = &config.train;
-        let sources: Vec<Source> =
-            config.data.iter().map(|s| Source { path: s.path.clone(), weight: s.weight }).collect();
+        let sources = config.sources();
         let first = sources.first().ok_or(TrainError::NoData)?;
         let dataset = Dataset::open(&first.path)?;
         if dataset.vocabulary() > config.model.vocabulary {
@@ -186,6 +198,11 @@ impl Trainer {
             guard: Guard::new(train.spike_ratio, train.spike_window),
             best: None,
         };
+        let mut engine = engine(&config, share.batch, weights, group);
+        if let Some(distill) = &config.distill {
+            let lesson = Lesson::open(&config, distill, slice_of(share.batch, train.sequence))?;
+            engine.network.lesson = Some(Box::new(lesson));
+        }
         let rows = share.batch * train.sequence;
         Ok(Self {
             boundaries: schedule.boundaries(),
@@ -195,7 +212,7 @@ impl Trainer {
             valid_batch: Batch::default(),
             token_bytes: dataset.token_bytes().to_vec(),
             probe: Probe::new(rows, train.sequence, config.model.vocabulary, train.seed),
-            engine: engine(&config, share.batch, weights, group),
+            engine,
             share,
             state,
             line: Step::default(),
@@ -262,6 +279,9 @@ impl Trainer {
         let step = self.state.step;
         let begun = Instant::now();
         let alarm = self.learn();
+        if let Some(error) = self.engine.network.lesson.as_mut().and_then(|lesson| lesson.failure()) {
+            return Err(error.into());
+        }
         let seconds = begun.elapsed().as_secs_f64();
         self.line.tokens_per_s = self.config.train.tokens_per_step() as f64 / seconds;
         self.line.record = Record::default();
@@ -300,6 +320,9 @@ impl Trainer {
             self.batch.starts.fill(0);
         }
         self.engine.begin(lambda as f32, self.share.accumulation);
+        if let (Some(lesson), Some(distill)) = (&mut self.engine.network.lesson, &self.config.distill) {
+            lesson.begin(distill.weights(step, train.steps));
+        }
         let [targets] = self.engine.sum([scored(&self.batch.targets) as f64]);
         let targets = targets.max(1.0);
         let rows = self.share.batch * train.sequence;
@@ -319,6 +342,7 @@ impl Trainer {
         self.state.step += 1;
         self.state.tokens += train.tokens_per_step();
         self.state.lambda = lambda;
+        self.line.distillation = self.distilled().map(|sums| sums.map(|sum| sum / targets));
         self.line.step = step;
         self.line.tokens = self.state.tokens;
         self.line.loss = loss;
@@ -328,6 +352,12 @@ impl Trainer {
         self.line.lambda = lambda;
         self.line.grad_norm = norm;
         alarm
+    }
+
+    /// Sums over all ranks of the losses that a teacher gave in this step.
+    fn distilled(&mut self) -> Option<[f64; 3]> {
+        let own = self.engine.network.lesson.as_ref()?.sums.values();
+        Some(self.engine.sum(own))
     }
 
     /// Measures the weights after this step, for its line.
@@ -350,6 +380,11 @@ impl Trainer {
             };
         }
         if with_validation {
+            if lambda < 1.0 && self.config.heal.is_some() {
+                self.engine.renew(1.0);
+                self.line.record.ternary_validation_loss = Some(self.validate().loss);
+                self.engine.renew(lambda);
+            }
             let Validation { loss, bits_per_byte } = self.validate();
             self.line.record.validation_loss = Some(loss);
             self.line.record.validation_bits_per_byte = Some(bits_per_byte);
@@ -378,9 +413,32 @@ impl Trainer {
         self.engine.renew(self.schedule.at(0).lambda as f32);
         self.engine.flip_rates();
         self.save(observer)?;
+        let lambdas = match self.config.heal {
+            None => return self.measure("untrained", observer).map(drop),
+            Some(_) if self.config.lambda.blends() => [Some(1.0), Some(0.0)],
+            Some(_) => [Some(1.0), None],
+        };
+        for lambda in lambdas.into_iter().flatten() {
+            self.engine.renew(lambda);
+            let loss = self.measure(&format!("λ = {lambda} before training"), observer)?;
+            if let Some(records) = &self.records {
+                let mut facts = records.run.facts()?;
+                facts.insert(journal::layout::untrained_loss(f64::from(lambda)), loss.into());
+                records.run.write_facts(&facts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how the network does at the λ of its last renewal; returns its loss.
+    fn measure(&mut self, what: &str, observer: &mut dyn Observer) -> Result<f64, TrainError> {
         let Validation { loss, bits_per_byte } = self.validate();
-        let message = format!("untrained: validation loss {loss:.4}, {bits_per_byte:.4} bits per byte");
-        self.note(Kind::Phase, message, observer)
+        let message = format!(
+            "{what}: validation loss {loss:.4}, perplexity {:.4}, {bits_per_byte:.4} bits per byte",
+            loss.exp()
+        );
+        self.note(Kind::Phase, message, observer)?;
+        Ok(loss)
     }
 
     /// Writes the checkpoint of this step unless it is there, then removes those that have had their time.
@@ -470,6 +528,7 @@ pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: 
         sequence: train.sequence,
         blend,
         backward: train.backward.arithmetic(),
+        forward_only: false,
     };
     let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
     let optimizer = adam::Options {
@@ -478,10 +537,6 @@ pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: 
         epsilon: train.epsilon as f32,
         coupled: train.optimizer == Optimizer::Adam,
     };
-    let threads = match train.threads {
-        0 => cluster::launch::cores(),
-        threads => threads,
-    };
     let peers = group.map(|group| Peers::new(group, &weights.layout));
-    Cpu::new(weights, dimensions, loss, optimizer, threads, peers)
+    Cpu::new(weights, dimensions, loss, optimizer, train.threads_used(), peers)
 }

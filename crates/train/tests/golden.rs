@@ -54,7 +54,8 @@ impl Golden {
         }
         let shape = &self.file.info("tokens").unwrap().shape;
         let blend = self.case.lambda < 1.0;
-        let dimensions = Dimensions { batch: shape[0], sequence: shape[1], blend, backward };
+        let dimensions =
+            Dimensions { batch: shape[0], sequence: shape[1], blend, backward, forward_only: false };
         let options = Options { label_smoothing: self.case.label_smoothing, z_loss: self.case.z_loss };
         let mut network = Network::new(weights, dimensions, options, threads);
         network.renew(self.case.lambda);

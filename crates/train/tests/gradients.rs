@@ -3,7 +3,11 @@
 use kernels::gemm::Workspace;
 use kernels::pool::{PerWorker, Pool};
 use model::{Activation, Config, RopeStyle};
+use train::config::HiddenKind;
 use train::loss::cross_entropy::{self, Gradients, Head, IGNORE, Options};
+use train::loss::hidden;
+use train::loss::logits::{self, Candidate};
+use train::loss::relation::{self, Cut};
 use train::ops::attention::{self, Qkv, Shape};
 use train::ops::gate::{self, Gated};
 use train::ops::linear::{self, Weight};
@@ -212,7 +216,7 @@ fn cross_entropy_with_every_option() {
             let (packed, logits, losses) = (&mut false, &mut logits[..], &mut losses[..]);
             let mut head = Head { weight, packed, vocabulary, hidden, logits, losses };
             let (mut dx, mut dweight) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
-            let gradients = Gradients { dx: &mut dx, dweight: &mut dweight, factor: 1.0 };
+            let gradients = Gradients { dx: &mut dx, dweight: &mut dweight, factor: 1.0, lesson: None };
             let loss = cross_entropy::forward_backward(
                 &mut machine,
                 options,
@@ -241,4 +245,67 @@ fn embedding_rows() {
         embedding::forward(&mut out, table, &tokens, hidden);
         dot(&out, &dy)
     });
+}
+
+/// Logits of a student and a teacher, some far apart.
+fn two_rows(width: usize) -> [Vec<f32>; 2] {
+    [31, 32].map(|seed| noise(width, seed).iter().map(|value| 3.0 * value).collect())
+}
+
+#[test]
+fn divergence_of_all_tokens() {
+    let [student, teacher] = two_rows(9);
+    for temperature in [0.7, 1.0, 5.0] {
+        let loss =
+            |student: &[f32]| f64::from(logits::all_tokens(student, &mut teacher.clone(), temperature, 1.0));
+        let mut gradient = teacher.clone();
+        logits::all_tokens(&student, &mut gradient, temperature, 1.0);
+        check("all tokens", &student, &gradient, loss);
+    }
+}
+
+#[test]
+fn divergence_of_the_likeliest_tokens() {
+    let [student, teacher] = two_rows(9);
+    let mut candidates = vec![Candidate::default(); 4];
+    logits::choose(&teacher, &mut candidates);
+    let loss = |student: &[f32]| f64::from(logits::top_tokens(student, &mut candidates.clone(), 2.0, 1.0));
+    let mut known = candidates.clone();
+    logits::top_tokens(&student, &mut known, 2.0, 1.0);
+    let mut gradient = vec![0.0; 9];
+    known.iter().for_each(|candidate| gradient[candidate.id as usize] = candidate.gradient);
+    check("likeliest tokens", &student, &gradient, loss);
+}
+
+#[test]
+fn hidden_states() {
+    let [student, teacher] = two_rows(8);
+    for kind in [HiddenKind::Mse, HiddenKind::NormalisedMse, HiddenKind::Cosine] {
+        let loss = |student: &[f32]| hidden::row(kind, student, &teacher, &mut [0.0; 8], 1.0);
+        let mut gradient = vec![0.0; 8];
+        hidden::row(kind, &student, &teacher, &mut gradient, 1.0);
+        check(&format!("{kind:?}"), &student, &gradient, loss);
+    }
+}
+
+/// Two sequences of 5 tokens; the teacher's heads are twice as wide.
+#[test]
+fn relations() {
+    let cut = Cut { sequence: 5, heads: 2 };
+    let (student, teacher) = (noise(2 * 5 * 6, 41), noise(2 * 5 * 12, 42));
+    let pool = Pool::new(2);
+    let run = |student: &[f32], gradient: &mut [f32]| {
+        let mut scratch = PerWorker::new(2, || relation::Scratch::new(5, [3, 6]));
+        relation::forward_backward(
+            &pool,
+            &mut scratch,
+            cut,
+            (student, &teacher),
+            gradient,
+            (1.0, &mut [0.0; 2]),
+        )
+    };
+    let mut gradient = vec![0.0; student.len()];
+    run(&student, &mut gradient);
+    check("relations", &student, &gradient, |student| run(student, &mut vec![0.0; student.len()]));
 }

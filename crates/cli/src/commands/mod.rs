@@ -7,6 +7,7 @@ mod data;
 mod eval;
 mod export;
 mod generate;
+mod heal;
 mod import;
 mod logits;
 mod plan;
@@ -31,6 +32,8 @@ pub enum Command {
     Data(data::Args),
     /// Pre-train a model
     Train(train::Args),
+    /// Make a pretrained full-precision model ternary
+    Heal(heal::Args),
     /// Look into a model, verify it, or compare two
     Checkpoint(checkpoint::Args),
     /// Make a checkpoint of any model: a Hugging Face folder, a GGUF or a llama2.c file
@@ -63,6 +66,7 @@ impl Command {
             Self::Tokenizer(args) => tokenizer::run(args),
             Self::Data(args) => data::run(args),
             Self::Train(args) => train::run(args),
+            Self::Heal(args) => heal::run(args),
             Self::Checkpoint(args) => checkpoint::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),

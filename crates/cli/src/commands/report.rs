@@ -1,14 +1,12 @@
 //! `trilobit report`: one page about one run or several, once or live; a summary on the terminal.
 
 use crate::interrupt::Interrupt;
-use anyhow::{Context, Result, bail};
-use checkpoint::OpenOptions;
-use infer::{EngineOptions, Model, Options, Sampling};
-use journal::samples::{self, Sample};
+use crate::samples::answers;
+use anyhow::{Context, Result};
+use journal::samples;
 use journal::{Run, layout};
 use report::RunData;
 use report::live::Server;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -33,15 +31,12 @@ pub struct Args {
     /// First let every checkpoint continue this prompt, greedily, and keep the answers in samples.jsonl
     #[arg(long, value_name = "PROMPT")]
     sample: Vec<String>,
-    /// With --sample: the length of an answer
-    #[arg(long, value_name = "N", default_value_t = 40)]
-    sample_tokens: usize,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
     for dir in &args.runs {
-        ask_checkpoints(dir, &args.sample, args.sample_tokens)?;
+        ask_checkpoints(dir, &args.sample)?;
     }
     let runs = args.runs.iter().map(|dir| Ok(RunData::read(dir)?)).collect::<Result<Vec<_>>>()?;
     if let Some(out) = &args.out {
@@ -82,21 +77,20 @@ fn serve(args: &Args) -> Result<()> {
 }
 
 /// Lets every checkpoint answer the prompts that it has not answered yet.
-fn ask_checkpoints(dir: &Path, prompts: &[String], tokens: usize) -> Result<()> {
+fn ask_checkpoints(dir: &Path, prompts: &[String]) -> Result<()> {
     if prompts.is_empty() {
         return Ok(());
     }
-    if tokens == 0 {
-        bail!("--sample-tokens 0 leaves nothing to say; give at least 1");
-    }
     let run = Run::open(dir)?;
-    let known = samples::read(&run.samples())?;
+    let known = if run.samples().exists() { samples::read(&run.samples())? } else { Vec::new() };
     let is_known = |step: u64, prompt: &str| known.iter().any(|s| s.step == step && s.prompt == prompt);
     for step in steps(&run.checkpoints())? {
-        let open: Vec<&String> = prompts.iter().filter(|prompt| !is_known(step, prompt)).collect();
+        let open: Vec<String> = prompts.iter().filter(|prompt| !is_known(step, prompt)).cloned().collect();
         if !open.is_empty() {
-            let answers = answers(&run.checkpoint(step), step, &open, tokens)?;
-            samples::append(&run.samples(), &answers)?;
+            let mut writer = samples::Writer::open_at(&run.samples(), u64::MAX)?;
+            for answer in answers(&run.checkpoint(step), step, &open, 0)? {
+                writer.append(&answer)?;
+            }
         }
     }
     Ok(())
@@ -109,27 +103,4 @@ fn steps(dir: &Path) -> Result<Vec<u64>> {
     let mut steps: Vec<u64> = names.filter_map(|name| layout::checkpoint_step(&name)).collect();
     steps.sort_unstable();
     Ok(steps)
-}
-
-fn answers(checkpoint: &Path, step: u64, prompts: &[&String], tokens: usize) -> Result<Vec<Sample>> {
-    let model = Model::open(checkpoint, &OpenOptions::default(), EngineOptions::default())?;
-    let tokenizer = model.tokenizer()?;
-    let options = Options {
-        max_tokens: tokens,
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        end_of_text: model.end_ids.clone(),
-        ..Options::default()
-    };
-    let mut samples = Vec::with_capacity(prompts.len());
-    for prompt in prompts {
-        let mut session = model.engine.session(model.engine.config().context)?;
-        let mut text = String::new();
-        let ids = tokenizer.encode(prompt, true);
-        infer::generate(&mut session, tokenizer, &ids, &options, &mut |piece| {
-            text.push_str(piece);
-            ControlFlow::Continue(())
-        })?;
-        samples.push(Sample { step, prompt: (*prompt).clone(), text });
-    }
-    Ok(samples)
 }

@@ -2,6 +2,7 @@
 
 use crate::interrupt::Interrupt;
 use crate::ranks;
+use crate::samples::Samples;
 use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use cluster::Group;
@@ -13,15 +14,12 @@ use train::config::SourceConfig;
 use train::plan::{Plan, Rate};
 use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
 
-/// As typed.
+/// What every command takes that makes a run.
 #[derive(clap::Args)]
-pub struct Args {
-    /// A shipped configuration: tiny, books10m, study256, 125m, 2b4t …
-    #[arg(long, value_name = "NAME")]
-    preset: Option<String>,
-    /// A TOML file with [model], [train], [schedule], [lambda]; over the preset, if both are given
+pub struct RunArgs {
+    /// A TOML file with [model], [train], [schedule], [lambda]; over what the command itself sets
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// A folder that 'trilobit data prepare' wrote; several are mixed evenly
     #[arg(long, value_name = "DIR", num_args = 1..)]
     data: Vec<PathBuf>,
@@ -37,70 +35,154 @@ pub struct Args {
     /// Under mpirun: a rank that is silent for so long ends the job
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "60s")]
     rank_timeout: Duration,
+    /// Let every checkpoint go on with this text; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub sample: Vec<String>,
     /// Print parameters, memory, steps, tokens and time, and stop
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Set one value: --set train.steps=1000
     #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub set: Vec<String>,
     /// With --dry-run, print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// As typed.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A shipped configuration: tiny, books10m, study256, 125m, 2b4t …
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
-    if args.dry_run {
-        return dry_run(&args);
-    }
-    let Some(out) = &args.out else {
-        bail!("--out RUN is missing: name the folder that the run is to write")
-    };
-    let interrupt = Interrupt::install()?;
-    match ranks::join(args.rank_timeout, out)? {
-        Some(group) if !group.is_root() => {
-            let rank = group.rank();
-            follow(&args, group, &interrupt).with_context(|| format!("rank {rank}"))
+    let Args { preset, run } = args;
+    let is_given = preset.is_some() || run.config.is_some();
+    let config = || {
+        if !is_given {
+            bail!("which model? name one with --preset NAME (tiny, books10m, 125m …) or --config FILE");
         }
-        group => lead(&args, out, group, &interrupt),
-    }
+        Ok(RunConfig::resolve(preset.as_deref(), run.config.as_deref(), &run.set)?)
+    };
+    run.execute(&Wanted { config: &config, is_given: is_given || !run.set.is_empty() })
 }
 
-/// The only process of a run, or rank 0 of a job.
-fn lead(args: &Args, out: &Path, group: Option<Group>, interrupt: &Interrupt) -> Result<ExitCode> {
-    // A run that was killed before it wrote anything has nothing to go on from, but says how it is to begin.
-    let is_begun = Run::is_run(out) || (args.preset.is_none() && args.config.is_none());
-    let mut trainer = match args.resume && is_begun {
-        true => resume(args, out, group)?,
-        false => Trainer::create(config(args)?, out, group)?,
-    };
-    for warning in trainer.config().warnings() {
-        eprintln!("warning: {warning}");
-    }
-    let outcome = watch(&mut trainer, interrupt, args.max_time)?;
-    let done = trainer.state().step;
-    trainer.leave();
-    match outcome {
-        Outcome::Finished => eprintln!("{}: all {done} steps are done", out.display()),
-        Outcome::Interrupted | Outcome::Deadline => {
-            let out = out.display();
-            eprintln!("{out}: stopped after {done} steps; 'trilobit train --out {out} --resume' goes on");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+/// The run that a command wants.
+pub struct Wanted<'a> {
+    /// its configuration but for the data
+    pub config: &'a dyn Fn() -> Result<RunConfig>,
+    /// whether anything of it was typed, so that a resumed run has to be the same
+    pub is_given: bool,
 }
 
-/// Any other rank: rank 0 tells it what to do, and speaks for all.
-fn follow(args: &Args, group: Group, interrupt: &Interrupt) -> Result<ExitCode> {
-    let mut trainer = Trainer::join(group)?;
-    let limits = Limits { interrupted: &|| interrupt.is_asked(), time: args.max_time };
-    match trainer.run(&limits, &mut ()) {
-        // Every rank comes to the same verdict, and rank 0 says it.
-        Err(TrainError::Guard { .. }) => return Ok(ExitCode::from(2)),
-        outcome => outcome?,
-    };
-    trainer.leave();
-    Ok(ExitCode::SUCCESS)
+impl RunArgs {
+    /// Begins the run or goes on with it, to its end or a limit; or prints its plan.
+    pub fn execute(&self, wanted: &Wanted) -> Result<ExitCode> {
+        if self.dry_run {
+            return dry_run(&self.complete(wanted)?, self.json);
+        }
+        let out = self.out()?;
+        let interrupt = Interrupt::install()?;
+        match ranks::join(self.rank_timeout, out)? {
+            Some(group) if !group.is_root() => {
+                let rank = group.rank();
+                self.follow(group, &interrupt).with_context(|| format!("rank {rank}"))
+            }
+            group => self.lead(wanted, group, &interrupt),
+        }
+    }
+
+    /// The run folder.
+    pub fn out(&self) -> Result<&Path> {
+        let Some(out) = &self.out else {
+            bail!("--out RUN is missing: name the folder that the run is to write")
+        };
+        Ok(out)
+    }
+
+    /// The wanted configuration with the data that was typed.
+    fn complete(&self, wanted: &Wanted) -> Result<RunConfig> {
+        let mut config = (wanted.config)()?;
+        if !self.data.is_empty() {
+            let source = |path: &PathBuf| SourceConfig { path: path.clone(), weight: 1.0 };
+            config.data = self.data.iter().map(source).collect();
+        }
+        Ok(config)
+    }
+
+    /// The only process of a run, or rank 0 of a job.
+    fn lead(&self, wanted: &Wanted, group: Option<Group>, interrupt: &Interrupt) -> Result<ExitCode> {
+        let out = self.out()?;
+        // A run that was killed before it wrote anything has nothing to go on from, but says how it is to begin.
+        let is_begun = Run::is_run(out) || !wanted.is_given;
+        let mut trainer = match self.resume && is_begun {
+            true => self.resume(wanted, group)?,
+            false => Trainer::create(self.complete(wanted)?, out, group)?,
+        };
+        for warning in trainer.config().warnings() {
+            eprintln!("warning: {warning}");
+        }
+        let outcome = self.watch(&mut trainer, interrupt)?;
+        let done = trainer.state().step;
+        trainer.leave();
+        let out = out.display();
+        match outcome {
+            Outcome::Finished => eprintln!("{out}: all {done} steps are done"),
+            Outcome::Interrupted | Outcome::Deadline => {
+                eprintln!("{out}: stopped after {done} steps; 'trilobit train --out {out} --resume' goes on");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn watch(&self, trainer: &mut Trainer, interrupt: &Interrupt) -> Result<Outcome> {
+        let config = trainer.config();
+        let run = Run::open(self.out()?)?;
+        let steps = (trainer.state().step, config.train.steps);
+        let mut watch = Samples::new(run, self.sample.clone(), config.train.threads_used(), steps)?;
+        let limits = Limits { interrupted: &|| interrupt.is_asked(), time: self.max_time };
+        let outcome = trainer.run(&limits, &mut watch);
+        watch.finish();
+        Ok(outcome?)
+    }
+
+    /// Any other rank: rank 0 tells it what to do, and speaks for all.
+    fn follow(&self, group: Group, interrupt: &Interrupt) -> Result<ExitCode> {
+        let mut trainer = Trainer::join(group)?;
+        let limits = Limits { interrupted: &|| interrupt.is_asked(), time: self.max_time };
+        match trainer.run(&limits, &mut ()) {
+            // Every rank comes to the same verdict, and rank 0 says it.
+            Err(TrainError::Guard { .. }) => return Ok(ExitCode::from(2)),
+            outcome => outcome?,
+        };
+        trainer.leave();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The run's own configuration counts; what is given again has to say the same.
+    fn resume(&self, wanted: &Wanted, group: Option<Group>) -> Result<Trainer> {
+        let out = self.out()?;
+        let trainer = Trainer::resume(out, group)?;
+        if wanted.is_given {
+            let mut given = self.complete(wanted)?;
+            if given.data.is_empty() {
+                given.data = trainer.config().data.clone();
+            }
+            let (given, own) = (given.to_toml()?, trainer.config().to_toml()?);
+            if let Some((given, own)) = given.lines().zip(own.lines()).find(|(given, own)| given != own) {
+                bail!(
+                    "{}: it was begun with '{own}', and '{given}' is asked for now; leave the configuration out to go on, or choose another --out",
+                    out.display()
+                );
+            }
+        }
+        Ok(trainer)
+    }
 }
 
 /// Trains to the end or a limit, visibly.
@@ -112,40 +194,9 @@ pub fn watch(trainer: &mut Trainer, interrupt: &Interrupt, time: Option<Duration
     Ok(outcome?)
 }
 
-fn config(args: &Args) -> Result<RunConfig> {
-    if args.preset.is_none() && args.config.is_none() {
-        bail!("which model? name one with --preset NAME (tiny, books10m, 125m …) or --config FILE");
-    }
-    let mut config = RunConfig::resolve(args.preset.as_deref(), args.config.as_deref(), &args.set)?;
-    if !args.data.is_empty() {
-        config.data = args.data.iter().map(|path| SourceConfig { path: path.clone(), weight: 1.0 }).collect();
-    }
-    Ok(config)
-}
-
-/// The run's own configuration counts; what is given again has to say the same.
-fn resume(args: &Args, out: &Path, group: Option<Group>) -> Result<Trainer> {
-    let trainer = Trainer::resume(out, group)?;
-    if args.preset.is_some() || args.config.is_some() || !args.set.is_empty() {
-        let mut given = config(args)?;
-        if given.data.is_empty() {
-            given.data = trainer.config().data.clone();
-        }
-        let (given, own) = (given.to_toml()?, trainer.config().to_toml()?);
-        if let Some((given, own)) = given.lines().zip(own.lines()).find(|(given, own)| given != own) {
-            bail!(
-                "{}: it was begun with '{own}', and '{given}' is asked for now; leave the configuration out to go on, or choose another --out",
-                out.display()
-            );
-        }
-    }
-    Ok(trainer)
-}
-
-fn dry_run(args: &Args) -> Result<ExitCode> {
-    let config = config(args)?;
-    let plan = Plan::new(&config, Rate::assumed(config.train.threads))?;
-    match args.json {
+fn dry_run(config: &RunConfig, json: bool) -> Result<ExitCode> {
+    let plan = Plan::new(config, Rate::assumed(config.train.threads))?;
+    match json {
         true => println!("{}", serde_json::to_string(&plan)?),
         false => print!("{plan}"),
     }

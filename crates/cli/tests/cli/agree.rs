@@ -42,8 +42,13 @@ fn prompt(case: &Case) -> Vec<u32> {
 
 /// A network after some steps on one sequence.
 fn trained(case: &Case) -> Network {
-    let dimensions =
-        Dimensions { batch: 1, sequence: SEQUENCE, blend: case.lambda < 1.0, backward: Arithmetic::F32 };
+    let dimensions = Dimensions {
+        batch: 1,
+        sequence: SEQUENCE,
+        blend: case.lambda < 1.0,
+        backward: Arithmetic::F32,
+        forward_only: false,
+    };
     let options = Options { label_smoothing: 0.0, z_loss: 0.0 };
     let mut network = Network::new(golden_weights(case), dimensions, options, 2);
     let vocabulary = case.model.vocabulary as u32;
@@ -97,6 +102,7 @@ pub fn saved(dir: &std::path::Path, weights: &Weights) -> checkpoint::Loaded {
     let parts = checkpoint::native::Parts {
         config: &format!("[model]\n{}", toml::to_string(&weights.config).unwrap()),
         tokenizer: None,
+        chat_template: None,
         weights: &checkpoint::arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &[],

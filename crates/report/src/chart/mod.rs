@@ -162,10 +162,10 @@ impl Chart {
 
     fn scales(&self) -> (Scale, Scale) {
         let points = || self.series.iter().flat_map(|series| &series.points);
-        let (low, high) = points()
-            .fold((f64::INFINITY, 0.0f64), |(low, high), (step, _)| (low.min(*step), high.max(*step)));
+        // From step 0 in every chart, so that one place is one step in all of them.
+        let high = points().fold(0.0f64, |high, (step, _)| high.max(*step));
         let values = points().map(|(_, value)| *value).chain(self.marks.iter().map(|mark| mark.value));
-        (Scale::exact(if low.is_finite() { low } else { 0.0 }, high), Scale::around(values, self.log))
+        (Scale::exact(0.0, high), Scale::around(values, self.log))
     }
 
     /// What a screen reader says: the title, and first, last, lowest and highest of each series.

@@ -43,6 +43,9 @@ impl Section for Loss {
     }
 }
 
+const VALIDATIONS: [(&str, &str); 2] =
+    [("validation_loss", "validation"), ("ternary_validation_loss", "validation at λ = 1")];
+
 /// Of each run the losses, pale where there are enough of them for a mean, their mean, and the validation.
 fn all_series(runs: &[RunData]) -> Vec<Series> {
     let mut all = Vec::new();
@@ -60,10 +63,12 @@ fn all_series(runs: &[RunData]) -> Vec<Series> {
         let mean = smooth(&raw, window);
         all.push(series("training", Style::Faint, raw, Some((index, "loss"))));
         all.push(series(&format!("training, mean of {window}"), Style::Line, mean, None));
-        let validation = columns::points(&run.steps, "validation_loss");
-        if !validation.is_empty() {
-            let dots = series("validation", Style::Dots, validation, Some((index, "validation_loss")));
-            all.push(Series { colour: if runs.len() == 1 { 1 } else { index }, ..dots });
+        for (place, (key, name)) in VALIDATIONS.into_iter().enumerate() {
+            let points = columns::points(&run.steps, key);
+            if !points.is_empty() {
+                let dots = series(name, Style::Dots, points, Some((index, key)));
+                all.push(Series { colour: if runs.len() == 1 { 1 + place } else { index }, ..dots });
+            }
         }
     }
     all

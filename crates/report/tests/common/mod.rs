@@ -20,6 +20,7 @@ pub fn line(step: u64) -> Step {
         phase: Some(if is_stage2 { "stage-2" } else { "stage-1" }.into()),
         validation_loss: ((step + 1) % 100 == 0).then_some(loss + 0.05),
         validation_bits_per_byte: ((step + 1) % 100 == 0).then_some(loss / 2.2),
+        ternary_validation_loss: ((step + 1) % 100 == 0).then_some(loss + 0.5),
         unique_tokens: Some(if is_stage2 { 11 } else { 20 - (x * 36.0) as u32 }),
         output_entropy: Some(if is_stage2 { 6.9 } else { 10.7 }),
         repetition: Some(0.4),
@@ -37,6 +38,7 @@ pub fn line(step: u64) -> Step {
         weight_decay: if is_stage2 { 0.0 } else { 0.1 },
         lambda: (x * 4.0).min(1.0),
         grad_norm: 2.0 + (step as f64).cos(),
+        distillation: (step % 2 == 0).then_some([0.5, loss / 3.0, 0.1]),
         tokens_per_s: 3000.0 + (step % 13) as f64,
         record: if is_recorded { record } else { Record::default() },
     }
@@ -64,7 +66,8 @@ pub fn run(dir: &Path) -> Run {
     run.write_facts(facts.as_object().unwrap()).unwrap();
     let sample = |step, text: &str| Sample { step, prompt: "The old man".into(), text: text.into() };
     let said = [sample(0, " Zq</script><script>alert(1)</script>"), sample(400, " sat by the river.")];
-    samples::append(&run.samples(), &said).unwrap();
+    let mut writer = samples::Writer::open_at(&run.samples(), u64::MAX).unwrap();
+    said.iter().for_each(|sample| writer.append(sample).unwrap());
     let findings = r#"{"findings": [{"code": "T104", "name": "coupled-l2", "severity": "warning",
         "evidence": "train.optimizer is <i>adam</i>", "remedy": "set it to adamw"}]}"#;
     std::fs::write(run.findings(), findings).unwrap();

@@ -26,6 +26,9 @@ pub(super) fn contradiction(config: &RunConfig) -> Result<(), Contradiction> {
     }
     counts(train)?;
     numbers(train)?;
+    if let Some((key, reason)) = config.distill.as_ref().and_then(|distill| distill.contradiction(model)) {
+        return fail(key, reason);
+    }
     config.data.iter().enumerate().try_for_each(|(index, source)| source_weight(index, source))?;
     match config.schedule() {
         Ok(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! The sources of a configuration, from the weakest to the strongest, and how one says where a key came from.
 
 use super::value::{self, Fault, What};
-use super::{ConfigError, RunConfig, SourceConfig, TrainConfig, check};
+use super::{ConfigError, DistillConfig, HealConfig, RunConfig, SourceConfig, TrainConfig, check};
 use crate::schedule::{LambdaConfig, ScheduleConfig};
 use std::io::Read;
 use std::path::Path;
@@ -213,12 +213,14 @@ fn hint<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// All tables with their keys.
-fn tables() -> [(&'static str, &'static [&'static str]); 5] {
+fn tables() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("model", value::keys::<model::Config>()),
         ("train", value::keys::<TrainConfig>()),
         ("schedule", value::keys::<ScheduleConfig>()),
         ("lambda", value::keys::<LambdaConfig>()),
+        ("heal", value::keys::<HealConfig>()),
+        ("distill", value::keys::<DistillConfig>()),
         ("data", value::keys::<SourceConfig>()),
     ]
 }

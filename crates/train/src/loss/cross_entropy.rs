@@ -1,7 +1,9 @@
 //! Cross-entropy through the output head, a chunk of rows at a time: `(T, V)` logits never exist at once.
 
+use super::logits::{all_tokens, choose, top_tokens};
 use crate::clock::{self, Op};
 use crate::ops::Machine;
+use crate::teacher::{Lesson, Said};
 use kernels::gemm::{View, gemm, gemm_again};
 use kernels::pool::Rows;
 use kernels::softmax;
@@ -51,6 +53,8 @@ pub struct Gradients<'a> {
     pub dweight: &'a mut [f32],
     /// multiplies every row's gradient: 1 / scored targets for a mean
     pub factor: f32,
+    /// what a teacher says about the same rows; its losses are its own
+    pub lesson: Option<&'a mut Lesson>,
 }
 
 /// Sum over the scored rows of `−log p(target)` plus the optional terms; `x (T, H)`, `targets (T)`.
@@ -77,12 +81,19 @@ pub fn forward_backward(
         let multiply = if index > 0 || keeps_packed && *head.packed { gemm_again } else { gemm };
         let workspace = if keeps_packed { &mut machine.logits } else { &mut machine.gemm };
         multiply(&machine.pool, workspace, x, weight.t(), logits, vocabulary, false);
-        let factor = gradients.as_ref().map(|gradients| gradients.factor);
-        let parts = (Rows::new(logits, vocabulary), Rows::new(&mut head.losses[from..from + rows], 1));
-        machine.pool.for_rows(rows, 1, parts, |row, (logits, loss)| {
-            loss[0] = row_loss(options, logits, targets[row.start], factor);
-        });
+        let losses = &mut head.losses[from..from + rows];
+        let rows = from..from + rows;
+        match &mut gradients {
+            None => score(machine, options, (logits, losses), targets, None),
+            Some(Gradients { lesson: None, factor, .. }) => {
+                score(machine, options, (logits, losses), targets, Some(*factor));
+            }
+            Some(Gradients { lesson: Some(lesson), factor, .. }) => {
+                learn(machine, options, (logits, losses), targets, (lesson.say(rows), *factor));
+            }
+        }
         if let Some(Gradients { dx, dweight, .. }) = &mut gradients {
+            let rows = targets.len();
             let dlogits = View::f32(logits, rows, vocabulary);
             let dx = &mut dx[from * hidden..][..rows * hidden];
             multiply(&machine.pool, &mut machine.dlogits, dlogits, weight, dx, hidden, false);
@@ -91,6 +102,66 @@ pub fn forward_backward(
     }
     *head.packed |= gradients.is_some();
     head.losses[..targets.len()].iter().map(|loss| f64::from(*loss)).sum()
+}
+
+/// The losses of rows of logits; with a factor, the logits become their gradients.
+fn score(
+    machine: &Machine,
+    options: Options,
+    (logits, losses): (&mut [f32], &mut [f32]),
+    targets: &[u32],
+    factor: Option<f32>,
+) {
+    let parts = (Rows::new(logits, logits.len() / targets.len()), Rows::new(losses, 1));
+    machine.pool.for_rows(targets.len(), 1, parts, |row, (logits, loss)| {
+        loss[0] = row_loss(options, logits, targets[row.start], factor);
+    });
+}
+
+/// The same with a teacher: the gradients are those of the weighted sum of both losses.
+fn learn(
+    machine: &Machine,
+    options: Options,
+    (logits, losses): (&mut [f32], &mut [f32]),
+    targets: &[u32],
+    (said, factor): (Said, f32),
+) {
+    let Said { logits: theirs, candidates, losses: distances, chooses, temperature, factor: gain, text } =
+        said;
+    let width = |len: usize| len / targets.len();
+    let parts = (
+        (Rows::new(logits, width(logits.len())), Rows::new(losses, 1)),
+        (Rows::new(theirs, width(theirs.len())), Rows::new(candidates, width(candidates.len()))),
+        Rows::new(distances, 1),
+    );
+    machine.pool.for_rows(
+        targets.len(),
+        1,
+        parts,
+        |row, ((logits, loss), (theirs, candidates), distance)| {
+            let target = targets[row.start];
+            distance[0] = 0.0;
+            if target == IGNORE {
+                loss[0] = row_loss(options, logits, target, Some(factor));
+                return;
+            }
+            if chooses {
+                choose(theirs, candidates);
+            }
+            let sparse = !candidates.is_empty();
+            distance[0] = match sparse {
+                true => top_tokens(logits, candidates, temperature, gain),
+                false => all_tokens(logits, theirs, temperature, gain),
+            };
+            loss[0] = row_loss(options, logits, target, Some(factor * text));
+            match sparse {
+                true => candidates
+                    .iter()
+                    .for_each(|candidate| logits[candidate.id as usize] += candidate.gradient),
+                false => softmax::add(logits, theirs),
+            }
+        },
+    );
 }
 
 /// The loss of one row; with a factor, `logits` become their gradient times it.

@@ -116,6 +116,16 @@ impl Lambda {
         Ok(Self { kind, k, n, total })
     }
 
+    /// The first step whose λ is 1 after steps below it; `None` where λ is always 1, or never.
+    pub(super) fn arrival(&self) -> Option<u64> {
+        match self.kind {
+            LambdaKind::One | LambdaKind::Sigmoid => None,
+            LambdaKind::FixedN => Some(self.n),
+            LambdaKind::Accelerated => Some(self.total.div_ceil(2)),
+            LambdaKind::Linear | LambdaKind::Exponential | LambdaKind::Cosine => Some(self.total),
+        }
+    }
+
     /// λ of a step that is at most the total.
     pub(super) fn at(&self, step: u64) -> f64 {
         let x = step as f64 / self.total as f64;

@@ -92,7 +92,7 @@ pub struct ScheduleConfig {
     /// wsd only: share of the steps that the final decay takes; 0.2
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay: Option<f64>,
-    /// weight decay from half-way on; 0 for the two-stage kinds, unchanged for the others
+    /// weight decay from half-way on, or once λ has grown to 1; 0 for the two-stage kinds and a growing λ, unchanged for the others
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay2: Option<f64>,
 }
@@ -291,6 +291,8 @@ pub struct Schedule {
     lambda: Lambda,
     weight_decay: [f64; 2],
     half: u64,
+    /// first step with the second weight decay
+    relief: u64,
     total: u64,
 }
 
@@ -319,15 +321,18 @@ impl Schedule {
             Kind::Linear => Box::new(linear::Linear(shape)),
             Kind::Wsd => Box::new(wsd::Wsd::new(shape)?),
         };
-        let second = match config.kind.is_two_stage() {
+        let lambda = Lambda::new(lambda, total_steps)?;
+        let arrival = lambda.arrival().filter(|_| !config.kind.is_two_stage());
+        let second = match config.kind.is_two_stage() || arrival.is_some() {
             true => 0.0,
             false => weight_decay,
         };
         Ok(Self {
             curve,
-            lambda: Lambda::new(lambda, total_steps)?,
+            lambda,
             weight_decay: [weight_decay, config.weight_decay2.unwrap_or(second)],
             half: shape.half,
+            relief: arrival.unwrap_or(shape.half),
             total: total_steps,
         })
     }
@@ -338,7 +343,7 @@ impl Schedule {
         Point {
             step,
             lr: self.curve.rate(within),
-            weight_decay: self.weight_decay[usize::from(within >= self.half)],
+            weight_decay: self.weight_decay[usize::from(within >= self.relief)],
             lambda: self.lambda.at(within),
         }
     }
@@ -348,12 +353,13 @@ impl Schedule {
         self.curve.phase(step.min(self.total))
     }
 
-    /// Steps at 0, 25, 50, 75 and 100 % and where a stage begins, in order, each once. The 50 % is the
-    /// step at which the two-stage kinds switch.
+    /// Steps at 0, 25, 50, 75 and 100 %, where a stage begins and where λ has grown to 1, in order, each once. The 50 % is
+    /// the step at which the two-stage kinds switch.
     pub fn boundaries(&self) -> Vec<u64> {
         let three_quarters = self.total - self.total / 4;
         let mut steps = vec![0, self.total / 4, self.half, three_quarters, self.total];
         steps.extend(self.curve.switches());
+        steps.extend(self.lambda.arrival());
         steps.sort_unstable();
         steps.dedup();
         steps

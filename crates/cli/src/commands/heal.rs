@@ -1,0 +1,98 @@
+//! `trilobit heal`: make a pretrained full-precision model ternary, by training it while λ grows from 0 to 1.
+
+use super::train::{RunArgs, Wanted};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use journal::{Run, layout, metrics};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use train::RunConfig;
+use train::config::{HealConfig, SubNorm};
+
+/// What the checkpoints go on with where nothing else is asked for.
+const PROMPTS: [&str; 2] = ["The capital of France is", "Once upon a time there was"];
+
+/// As typed.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The pretrained model: a Hugging Face folder, a GGUF file, a run or a checkpoint
+    #[arg(long, value_name = "MODEL")]
+    from: Option<PathBuf>,
+    /// Whether a model without norms before its output and down projections gets them
+    #[arg(long, value_enum, default_value_t = SubNorms::None)]
+    sub_norm: SubNorms,
+    /// Learn from this model, too: the healthy model itself, or a larger one with the same tokenizer; [distill] says how
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum SubNorms {
+    /// the model keeps its shape, and its function at λ = 0
+    None,
+    /// new norms, with the gains that change the model's function least
+    Insert,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let Args { from, sub_norm, teacher, mut run } = args;
+    if run.sample.is_empty() {
+        run.sample = PROMPTS.map(str::to_owned).to_vec();
+    }
+    let config = || {
+        let Some(from) = &from else {
+            bail!("which model? name the pretrained one with --from MODEL");
+        };
+        let sub_norm = match sub_norm {
+            SubNorms::None => SubNorm::None,
+            SubNorms::Insert => SubNorm::Insert,
+        };
+        let source = checkpoint::open(from)?;
+        let heal = HealConfig { from: from.clone(), sub_norm };
+        Ok(RunConfig::heal(heal, source.config(), teacher.as_deref(), run.config.as_deref(), &run.set)?)
+    };
+    let code = run.execute(&Wanted { config: &config, is_given: from.is_some() })?;
+    if !run.dry_run {
+        summarise(&Run::open(run.out()?)?)?;
+    }
+    Ok(code)
+}
+
+/// Prints the perplexities on the validation split, and how much of what quantisation destroyed has come back.
+fn summarise(run: &Run) -> Result<()> {
+    let facts = run.facts()?;
+    let untrained = |lambda: f64| facts.get(&layout::untrained_loss(lambda)).and_then(|loss| loss.as_f64());
+    let (whole, broken) = (untrained(0.0), untrained(1.0));
+    let perplexity = |loss: f64| format!("{:.2}", loss.exp());
+    println!(
+        "{:>8} {:>12} {:>6} {:>12} {:>12} {:>9}",
+        "step", "tokens", "λ", "at λ", "at λ = 1", "recovered"
+    );
+    if let Some(whole) = whole {
+        println!("{:>8} {:>12} {:>6} {:>12}", 0, 0, 0, perplexity(whole));
+    }
+    if let Some(broken) = broken {
+        println!("{:>8} {:>12} {:>6} {:>12} {:>12} {:>9}", 0, 0, 1, "", perplexity(broken), "0 %");
+    }
+    for step in metrics::read(&run.metrics())? {
+        let Some(loss) = step.record.validation_loss else { continue };
+        let ternary = step.record.ternary_validation_loss.unwrap_or(loss);
+        let recovered = whole.zip(broken).map(|(whole, broken)| (broken - ternary) / (broken - whole));
+        println!(
+            "{:>8} {:>12} {:>6.3} {:>12} {:>12} {:>9}",
+            step.step + 1,
+            step.tokens,
+            step.lambda,
+            perplexity(loss),
+            perplexity(ternary),
+            recovered.map_or(String::new(), |share| format!("{:.1} %", 100.0 * share))
+        );
+    }
+    println!(
+        "perplexity on the validation split; recovered: share of the loss that λ = 1 added to the untrained model"
+    );
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! A folder of what a teacher thinks likely: for each slice of tokens its K likeliest next tokens with their logits, as one
+//! compressed file under the hash of the tokens. Runs that read the same windows use it instead of the teacher.
+//!
+//! ```text
+//! zstd of:  "TRILTOPK"  u32 rows  u32 K   (rows, K) of u32 id, little-endian   (rows, K) of f16 logit
+//! ```
+
+use crate::TrainError;
+use crate::loss::logits::Candidate;
+use crate::step::MicroBatch;
+use formats::{FileError, atomic, bounded};
+use half::f16;
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"TRILTOPK";
+const HEADER: usize = 16;
+/// Of a candidate: its id and its logit.
+const BYTES: usize = 6;
+const LEVEL: i32 = 3;
+
+/// The folder.
+pub(crate) struct Cache {
+    folder: PathBuf,
+    k: usize,
+    bytes: Vec<u8>,
+}
+
+impl Cache {
+    /// Opens the folder, which is made where it is not there.
+    pub(crate) fn open(folder: &Path, k: usize) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(folder).map_err(|error| FileError::io(folder, "create", &error))?;
+        Ok(Self { folder: folder.to_owned(), k, bytes: Vec::new() })
+    }
+
+    /// Fills `candidates (T, K)` if the slice is there and sound.
+    pub(crate) fn find(&mut self, slice: MicroBatch, candidates: &mut [Candidate]) -> bool {
+        let path = self.path(slice);
+        if !path.is_file() {
+            return false;
+        }
+        // What cannot be read is made again.
+        self.load(&path, slice.tokens.len(), candidates).unwrap_or(false)
+    }
+
+    fn load(&mut self, path: &Path, rows: usize, candidates: &mut [Candidate]) -> Result<bool, FileError> {
+        let length = HEADER + rows * self.k * BYTES;
+        let failed = |error: std::io::Error| FileError::io(path, "read", &error);
+        let packed = bounded::read(path, 2 * length as u64 + 1024)?;
+        let decoder = zstd::Decoder::new(&packed[..]).map_err(failed)?;
+        self.bytes.clear();
+        decoder.take(length as u64 + 1).read_to_end(&mut self.bytes).map_err(failed)?;
+        let header =
+            [MAGIC.as_slice(), &(rows as u32).to_le_bytes(), &(self.k as u32).to_le_bytes()].concat();
+        if self.bytes.len() != length || self.bytes[..HEADER] != header {
+            return Ok(false);
+        }
+        let (ids, values) = self.bytes[HEADER..].split_at(4 * rows * self.k);
+        for ((candidate, id), value) in
+            candidates.iter_mut().zip(ids.chunks_exact(4)).zip(values.chunks_exact(2))
+        {
+            candidate.id = u32::from_le_bytes(id.try_into().expect("four bytes"));
+            candidate.value = f16::from_le_bytes(value.try_into().expect("two bytes")).to_f32();
+        }
+        Ok(true)
+    }
+
+    /// Keeps the candidates of a slice.
+    pub(crate) fn keep(&mut self, slice: MicroBatch, candidates: &[Candidate]) -> Result<(), FileError> {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(MAGIC);
+        self.bytes.extend_from_slice(&(slice.tokens.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&(self.k as u32).to_le_bytes());
+        self.bytes.extend(candidates.iter().flat_map(|candidate| candidate.id.to_le_bytes()));
+        self.bytes
+            .extend(candidates.iter().flat_map(|candidate| f16::from_f32(candidate.value).to_le_bytes()));
+        let path = self.path(slice);
+        let packed =
+            zstd::encode_all(&self.bytes[..], LEVEL).map_err(|error| FileError::io(&path, "pack", &error))?;
+        atomic::write_bytes(&path, &packed)
+    }
+
+    /// Where the candidates after these tokens are.
+    fn path(&self, slice: MicroBatch) -> PathBuf {
+        let mut hash = Sha256::new();
+        for ids in [slice.tokens, slice.starts] {
+            hash.update(bytemuck::cast_slice::<u32, u8>(ids));
+        }
+        let name: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(format!("{name}.top{}.zst", self.k))
+    }
+}
