@@ -9,6 +9,7 @@ use journal::events::{Event, Kind};
 use journal::metrics::Step;
 use journal::samples::{Sample, Writer};
 use std::ops::ControlFlow;
+use std::path::Path;
 use train::Observer;
 
 /// Tokens of a sample.
@@ -35,28 +36,36 @@ impl Samples {
         self.watch.finish();
     }
 
-    /// Answers of the checkpoint after `step` steps, greedily.
     fn ask(&mut self, step: u64) -> Result<()> {
-        let options = EngineOptions { threads: self.threads, ..EngineOptions::default() };
-        let model = Model::open(&self.run.checkpoint(step), &OpenOptions::default(), options)?;
-        let tokenizer = model.tokenizer()?;
-        for prompt in &self.prompts {
-            let ids = tokenizer.encode(prompt, true);
-            let context = (ids.len() + TOKENS).min(model.engine.config().context);
-            let mut session = model.engine.session(context)?;
-            let options = Options {
-                max_tokens: context - ids.len(),
-                sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-                end_of_text: model.end_ids.clone(),
-                ..Options::default()
-            };
-            let generated =
-                infer::generate(&mut session, tokenizer, &ids, &options, &mut |_| ControlFlow::Continue(()))?;
-            self.watch.say(&format!("step {step}: {prompt}{}", generated.text.replace('\n', " ")));
-            self.writer.append(&Sample { step, prompt: prompt.clone(), text: generated.text })?;
+        for sample in answers(&self.run.checkpoint(step), step, &self.prompts, self.threads)? {
+            self.watch.say(&format!("step {step}: {}{}", sample.prompt, sample.text.replace('\n', " ")));
+            self.writer.append(&sample)?;
         }
         Ok(())
     }
+}
+
+/// How the checkpoint after `step` steps goes on with the prompts, greedily.
+pub fn answers(checkpoint: &Path, step: u64, prompts: &[String], threads: usize) -> Result<Vec<Sample>> {
+    let options = EngineOptions { threads, ..EngineOptions::default() };
+    let model = Model::open(checkpoint, &OpenOptions::default(), options)?;
+    let tokenizer = model.tokenizer()?;
+    let mut samples = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let ids = tokenizer.encode(prompt, true);
+        let context = (ids.len() + TOKENS).min(model.engine.config().context);
+        let mut session = model.engine.session(context)?;
+        let options = Options {
+            max_tokens: context.saturating_sub(ids.len()),
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            end_of_text: model.end_ids.clone(),
+            ..Options::default()
+        };
+        let generated =
+            infer::generate(&mut session, tokenizer, &ids, &options, &mut |_| ControlFlow::Continue(()))?;
+        samples.push(Sample { step, prompt: prompt.clone(), text: generated.text });
+    }
+    Ok(samples)
 }
 
 impl Observer for Samples {

@@ -14,6 +14,8 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const EVENTS: &str = "events.jsonl";
 /// One line a sample of what a checkpoint says.
 pub const SAMPLES: &str = "samples.jsonl";
+/// What the doctor found, as it prints it.
+pub const FINDINGS: &str = "findings.json";
 /// The tokenizer the run was trained with.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// The folder of the checkpoints.
@@ -96,6 +98,11 @@ impl Run {
     /// Path of [`SAMPLES`].
     pub fn samples(&self) -> PathBuf {
         self.dir.join(SAMPLES)
+    }
+
+    /// Path of [`FINDINGS`].
+    pub fn findings(&self) -> PathBuf {
+        self.dir.join(FINDINGS)
     }
 
     /// Path of [`TOKENIZER`].

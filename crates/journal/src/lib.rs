@@ -1,6 +1,7 @@
 //! What a run folder contains: layout, metrics.jsonl, events.jsonl, run.json, and the lock of its one writer.
 #![forbid(unsafe_code)]
 
+pub mod collapse;
 pub mod events;
 pub mod layout;
 mod lines;

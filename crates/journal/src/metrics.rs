@@ -71,6 +71,12 @@ pub struct Record {
     /// Share of ternary codes changed since the last record, (L).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "nans_for_nulls")]
     pub flip_rate: Option<Vec<f32>>,
+    /// Mean of the scales γ of a layer's matrices, (L).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "nans_for_nulls")]
+    pub scale: Option<Vec<f32>>,
+    /// Resident memory of the process, bytes; of rank 0 where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 fn nan_for_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -195,6 +201,7 @@ mod tests {
                 step: bits[0], tokens: bits[1], loss: f(0), bits_per_byte: f(1), lr: f(2), weight_decay: f(3),
                 lambda: f(4), grad_norm: f(5), tokens_per_s: f(6),
                 record: Record { zero_share: Some(vec![f32::from_bits(share)]), ..Record::default() },
+                ..Step::default()
             };
             Writer::open_at(&path, 0).unwrap().append(&line).unwrap();
             let back = read(&path).unwrap().remove(0);

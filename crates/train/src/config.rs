@@ -70,6 +70,9 @@ pub enum Guard {
 pub struct TrainConfig {
     /// updates of the weights, T
     pub steps: u64,
+    /// ends the run early, with the schedule still that of all `steps`; left out, it ends with them
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_after: Option<u64>,
     /// of initial weights and the order of the data
     pub seed: u64,
     /// sequences of one forward and backward, B
@@ -120,6 +123,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             steps: 1000,
+            stop_after: None,
             seed: 0,
             batch: 8,
             sequence: 128,
@@ -147,6 +151,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Steps after which the run ends: all of them, or fewer where it stops early.
+    pub fn last(&self) -> u64 {
+        self.stop_after.map_or(self.steps, |last| last.min(self.steps))
+    }
+
     /// Threads that compute: those of the configuration, or all of the machine.
     pub fn threads_used(&self) -> usize {
         match self.threads {

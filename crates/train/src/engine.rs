@@ -88,6 +88,16 @@ impl Cpu {
         shares.filter(|_| self.is_ternary()).collect()
     }
 
+    /// Mean γ of the matrices of each block; empty for a dense network.
+    pub fn scales(&self) -> Vec<f32> {
+        let scales = self
+            .network
+            .shadows
+            .iter()
+            .map(|block| block.iter().map(|shadow| shadow.gamma).sum::<f32>() / block.len() as f32);
+        scales.filter(|_| self.is_ternary()).collect()
+    }
+
     /// Share of the codes in each block that changed since the last call; empty for a dense network.
     pub fn flip_rates(&mut self) -> Vec<f32> {
         let ternary = self.is_ternary();

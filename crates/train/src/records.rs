@@ -64,3 +64,10 @@ impl Records {
         Ok(self.metrics.sync()?)
     }
 }
+
+/// Memory of this process that is in RAM, bytes; `None` where the system does not tell.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(kilobytes.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}

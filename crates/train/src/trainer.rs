@@ -8,7 +8,7 @@ use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Update};
 use crate::peers::Peers;
 use crate::probe::Probe;
-use crate::records::Records;
+use crate::records::{Records, resident_bytes};
 use crate::schedule::{Point, Schedule};
 use crate::start::Start;
 use crate::state::{Best, State};
@@ -253,7 +253,7 @@ impl Trainer {
     /// Trains to the end, or until a limit is reached; either way the last thing done is a checkpoint.
     pub fn run(&mut self, limits: &Limits, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let begun = Instant::now();
-        let total = self.config.train.steps;
+        let total = self.config.train.last();
         if self.state.step == 0 {
             self.first_checkpoint(observer)?;
         }
@@ -290,7 +290,8 @@ impl Trainer {
         }
         let done = self.state.step;
         let boundary = self.is_boundary(done);
-        if boundary || done.is_multiple_of(self.config.train.record_every.max(1)) {
+        // The first update has rate 0 where there is a warm-up: its record is that of the untrained network.
+        if boundary || done == 1 || done.is_multiple_of(self.config.train.record_every.max(1)) {
             self.record(boundary);
         }
         if let Some(records) = &mut self.records {
@@ -373,6 +374,8 @@ impl Trainer {
                 repetition: Some(answers.repetition),
                 zero_share: ternary(self.engine.zero_shares()),
                 flip_rate: ternary(self.engine.flip_rates()),
+                scale: ternary(self.engine.scales()),
+                memory_bytes: resident_bytes(),
                 ..Record::default()
             };
         }
@@ -394,7 +397,8 @@ impl Trainer {
     /// Whether a checkpoint is written and validation runs once `done` steps are done.
     fn is_boundary(&self, done: u64) -> bool {
         let every = self.config.train.checkpoint_every;
-        self.boundaries.contains(&done) || (every > 0 && done.is_multiple_of(every))
+        let last = self.config.train.last();
+        done == last || self.boundaries.contains(&done) || (every > 0 && done.is_multiple_of(every))
     }
 
     fn validate(&mut self) -> Validation {

@@ -15,7 +15,10 @@ fn finish(trainer: &mut Trainer) -> Outcome {
 /// All lines without what depends on the clock.
 fn lines(run: &Path) -> Vec<Step> {
     let mut steps = metrics::read(&run.join("metrics.jsonl")).unwrap();
-    steps.iter_mut().for_each(|step| step.tokens_per_s = 0.0);
+    for step in &mut steps {
+        step.tokens_per_s = 0.0;
+        step.record.memory_bytes = None;
+    }
     steps
 }
 
@@ -81,6 +84,23 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
         }
         assert!(weights(&parts, 40) == weights(&whole, 40), "{sets:?}");
     }
+}
+
+#[test]
+fn a_run_that_stops_early_is_the_beginning_of_the_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, early) = (dir.path().join("whole"), dir.path().join("early"));
+    finish(&mut Trainer::create(tiny_run(dir.path(), &[]), &whole, None).unwrap());
+    let config = tiny_run(dir.path(), &["train.stop_after=13"]);
+    assert_eq!(finish(&mut Trainer::create(config, &early, None).unwrap()), Outcome::Finished);
+    let (lines, whole_lines) = (lines(&early), lines(&whole));
+    assert_eq!(lines.len(), 13);
+    let losses = |lines: &[Step]| lines.iter().map(|line| line.loss.to_bits()).collect::<Vec<_>>();
+    assert_eq!(losses(&lines), losses(&whole_lines[..13]));
+    assert!(lines[0].record.unique_tokens.is_some(), "the untrained network is recorded");
+    let scales = lines[12].record.scale.as_ref().expect("the last step is recorded");
+    assert!(scales.len() == 2 && scales.iter().all(|scale| *scale > 0.0));
+    assert!(weights(&early, 13) != weights(&whole, 20));
 }
 
 #[test]

@@ -24,10 +24,14 @@ const FLOORS: &[(&str, &[&str])] = &[
             "train",
             "infer",
             "eval",
+            "lab",
+            "report",
         ],
     ),
     // floor 4
     ("eval", &["infer", "model", "text", "data"]),
+    ("lab", &["report", "journal", "formats"]),
+    ("report", &["checkpoint", "model", "journal", "formats"]),
     // floor 3: the engines never use each other
     ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal", "cluster"]),
     ("infer", &["kernels", "formats", "model", "checkpoint", "text"]),

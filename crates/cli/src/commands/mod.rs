@@ -12,6 +12,7 @@ mod import;
 mod logits;
 mod plan;
 mod quickstart;
+mod report;
 mod schedule;
 mod tokenizer;
 mod train;
@@ -51,6 +52,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Predict the time of a run on several nodes
     Plan(plan::Args),
+    /// One page about one run or several, once or live
+    Report(report::Args),
     /// Print or plot learning rate, weight decay and lambda over the steps
     Schedule(schedule::Args),
 }
@@ -73,6 +76,7 @@ impl Command {
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Plan(args) => plan::run(args),
+            Self::Report(args) => report::run(args),
             Self::Schedule(args) => schedule::run(args),
         }
     }

@@ -187,7 +187,7 @@ impl RunArgs {
 
 /// Trains to the end or a limit, visibly.
 pub fn watch(trainer: &mut Trainer, interrupt: &Interrupt, time: Option<Duration>) -> Result<Outcome> {
-    let mut watch = Watch::new(trainer.state().step, trainer.config().train.steps);
+    let mut watch = Watch::new(trainer.state().step, trainer.config().train.last());
     let limits = Limits { interrupted: &|| interrupt.is_asked(), time };
     let outcome = trainer.run(&limits, &mut watch);
     watch.finish();

@@ -59,8 +59,9 @@ fn fail(key: &str, reason: impl Into<String>) -> Result<(), Contradiction> {
 
 /// Whole numbers, which also bound every product of them.
 fn counts(train: &TrainConfig) -> Result<(), Contradiction> {
-    let limits: [(&str, u64, u64, u64); 12] = [
+    let limits: [(&str, u64, u64, u64); 13] = [
         ("train.steps", train.steps, 1, 1 << 40),
+        ("train.stop_after", train.stop_after.unwrap_or(1), 1, 1 << 40),
         ("train.seed", train.seed, 0, i64::MAX as u64),
         ("train.batch", train.batch as u64, 1, 1 << 20),
         ("train.sequence", train.sequence as u64, 1, 1 << 21),

@@ -1,0 +1,100 @@
+//! What a run left: its records at moments, and what child processes measured of it.
+
+use crate::LabError;
+use crate::expr::Value;
+use formats::{bounded, limits};
+use journal::collapse;
+use journal::metrics::Step;
+use report::{RunData, columns, moments};
+use serde_json::Map;
+use std::path::Path;
+
+/// The file in a point's folder that holds what child processes measured.
+pub const MEASURES: &str = "measures.json";
+
+/// The records of one run.
+pub struct Measured {
+    /// as the report reads it
+    pub run: RunData,
+    extra: Map<String, serde_json::Value>,
+}
+
+impl Measured {
+    /// Reads the run in `dir/run` and the measures beside it; `None` where the run has not begun.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn read(dir: &Path) -> Result<Option<Self>, LabError> {
+        let run_dir = dir.join("run");
+        if !journal::Run::is_run(&run_dir) {
+            return Ok(None);
+        }
+        let run = RunData::read(&run_dir)?;
+        Ok(Some(Self { run, extra: read_extra(dir) }))
+    }
+
+    /// Whether all steps are done.
+    pub fn is_finished(&self) -> bool {
+        self.run.is_finished()
+    }
+
+    /// What the run has once: facts, and measures of child processes.
+    pub fn fact(&self, name: &str) -> Option<Value> {
+        let number = match name {
+            "steps" => Some(self.run.last_step() as f64),
+            _ => self.run.facts.get(name).or_else(|| self.extra.get(name))?.as_f64(),
+        };
+        number.filter(|value| value.is_finite()).map(Value::Number)
+    }
+
+    /// A measure at a moment, `(p, p)`, or over a stretch of the run, per cent of all steps. The end of a run that stops early is
+    /// its last step.
+    pub fn at(&self, name: &str, (from, to): (f64, f64)) -> Vec<Value> {
+        let (steps, total) = (&self.run.steps, self.run.total_steps());
+        let has = |step: &Step| one(step, name).is_some();
+        if from == to {
+            let total = if from == 100.0 { self.run.last_step() } else { total };
+            let line = moments::line_at(steps, total, from, has);
+            return line.and_then(|line| self.value(name, line)).into_iter().collect();
+        }
+        let percent = |step: &Step| (step.step as f64 + 1.0) / total.max(1) as f64 * 100.0;
+        let inside = |line: &usize| (from..=to).contains(&percent(&steps[*line])) && has(&steps[*line]);
+        (0..steps.len()).filter(inside).filter_map(|line| self.value(name, line)).collect()
+    }
+
+    fn value(&self, name: &str, line: usize) -> Option<Value> {
+        match name {
+            "state" => {
+                let state = self.run.marks()?.state(collapse::seen(&self.run.steps, line)?)?;
+                Some(Value::Text(state.name().to_owned()))
+            }
+            "loss" => {
+                let from = line - (line / 10).min(collapse::LOSS_WINDOW - 1);
+                collapse::smoothed_loss(&self.run.steps[from..=line], line - from).map(Value::Number)
+            }
+            _ => one(&self.run.steps[line], name).filter(|value| value.is_finite()).map(Value::Number),
+        }
+    }
+}
+
+/// A measure of one line; of a measure that has a value for each layer their mean. `state` is where unique tokens are.
+fn one(step: &Step, name: &str) -> Option<f64> {
+    let record = &step.record;
+    let mean = |layers: &Option<Vec<f32>>| {
+        let layers = layers.as_ref()?;
+        Some(layers.iter().copied().map(f64::from).sum::<f64>() / layers.len().max(1) as f64)
+    };
+    match name {
+        "state" => record.unique_tokens.map(f64::from),
+        "raw_loss" => Some(step.loss),
+        "zero_share" => mean(&record.zero_share),
+        "flip_rate" => mean(&record.flip_rate),
+        _ => columns::COLUMNS.iter().find(|column| column.key == name).and_then(|column| (column.of)(step)),
+    }
+}
+
+/// What child processes measured of a point so far.
+pub fn read_extra(dir: &Path) -> Map<String, serde_json::Value> {
+    let bytes = bounded::read(&dir.join(MEASURES), limits::CONFIG_BYTES_MAX).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}

@@ -1,0 +1,134 @@
+//! What a path of an expression means in an experiment: which point, which moment, which measure.
+
+use crate::experiment::Experiment;
+use crate::expr::{Missing, Path, Scope, Value};
+use crate::measure::Measured;
+use crate::points::Point;
+
+/// Measures of the metrics' records that are one number a line.
+pub const MEASURES: [&str; 17] = [
+    "loss",
+    "raw_loss",
+    "bits_per_byte",
+    "lr",
+    "weight_decay",
+    "lambda",
+    "grad_norm",
+    "tokens_per_s",
+    "validation_loss",
+    "validation_bits_per_byte",
+    "ternary_validation_loss",
+    "unique_tokens",
+    "output_entropy",
+    "repetition",
+    "zero_share",
+    "flip_rate",
+    "state",
+];
+/// What a run has once.
+pub const FACTS: [&str; 4] = ["ln_vocabulary", "unigram_entropy", "parameters", "steps"];
+/// Measures that can be plotted over the steps.
+pub const PLOTTED: [&str; 11] = [
+    "loss",
+    "validation_loss",
+    "ternary_validation_loss",
+    "unique_tokens",
+    "output_entropy",
+    "repetition",
+    "grad_norm",
+    "lr",
+    "weight_decay",
+    "lambda",
+    "state",
+];
+
+/// Whether these paths mean something where the values of `open` axes are given: one point, a known moment and measure.
+///
+/// # Errors
+/// The sentence says which part of which path does not.
+pub fn check<'a>(
+    experiment: &Experiment,
+    open: &[String],
+    paths: impl Iterator<Item = &'a Path>,
+) -> Result<(), String> {
+    let axis = |name: &str| experiment.axes.iter().find(|axis| axis.name == name);
+    if let Some(unknown) = open.iter().find(|name| axis(name).is_none()) {
+        return Err(format!("there is no axis '{unknown}'"));
+    }
+    for path in paths {
+        for (name, value) in &path.select {
+            let Some(axis) = axis(name) else { return Err(format!("{path}: there is no axis '{name}'")) };
+            if !axis.values.iter().any(|known| same(&known.label, value)) {
+                // The quick size may leave a value out; a value that no size has is found by running the full one.
+                continue;
+            }
+        }
+        let is_fixed = |name: &str| open.iter().any(|o| o == name) || path.select.iter().any(|(s, _)| s == name);
+        if let Some(free) = experiment.axes.iter().find(|axis| axis.values.len() > 1 && !is_fixed(&axis.name)) {
+            let name = &free.name;
+            return Err(format!("{path} leaves '{name}' open: write 'for every {name}', or {path}[{name}={}]", free.values[0].label));
+        }
+        match &path.moment {
+            Some(moment) if !experiment.moments.contains_key(moment) => {
+                let known: Vec<&str> = experiment.moments.keys().map(String::as_str).collect();
+                return Err(format!("{path}: there is no moment '{moment}'; there are {}", known.join(", ")));
+            }
+            Some(_) if !MEASURES.contains(&path.name.as_str()) => {
+                return Err(format!("{path}: '{}' is not measured over time; {} are", path.name, MEASURES.join(", ")));
+            }
+            None if !FACTS.contains(&path.name.as_str()) && !experiment.measures.iter().any(|m| m.name == path.name) => {
+                let name = &path.name;
+                return Err(format!("{path}: '{name}' is nothing that a run has once; say at which moment, as in end.{name}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Labels that mean the same: `0.10` and `0.1` do.
+pub fn same(label: &str, value: &str) -> bool {
+    label == value || matches!((label.parse::<f64>(), value.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The values of some axes, and a seed: what a group of a claim, or a row of a table, has in common.
+pub struct Group<'a> {
+    /// the experiment
+    pub experiment: &'a Experiment,
+    /// all points, with what was measured of each
+    pub measured: &'a [(Point, Option<Measured>)],
+    /// axis and label
+    pub values: Vec<(String, String)>,
+    /// of `train.seed`
+    pub seed: u64,
+}
+
+impl Scope for Group<'_> {
+    fn values(&self, path: &Path) -> Result<Vec<Value>, Missing> {
+        let wanted: Vec<&(String, String)> = path
+            .select
+            .iter()
+            .chain(self.values.iter().filter(|(axis, _)| !path.select.iter().any(|(name, _)| name == axis)))
+            .collect();
+        let fits = |point: &Point| {
+            point.seed == self.seed
+                && wanted.iter().all(|(axis, value)| point.value(axis).is_some_and(|label| same(label, value)))
+        };
+        let mut found = self.measured.iter().filter(|(point, _)| fits(point));
+        let Some((point, measured)) = found.next() else {
+            return Err(Missing(format!("{path} has no run")));
+        };
+        let Some(measured) = measured else {
+            return Err(Missing(format!("{path}: the run {} is not there", point.label)));
+        };
+        let missing = || Missing(format!("{path} is missing in {}", point.label));
+        let values = match &path.moment {
+            None => vec![measured.fact(&path.name).ok_or_else(missing)?],
+            Some(moment) => {
+                let range = self.experiment.moments.get(moment).ok_or_else(missing)?;
+                measured.at(&path.name, *range)
+            }
+        };
+        if values.is_empty() { Err(missing()) } else { Ok(values) }
+    }
+}

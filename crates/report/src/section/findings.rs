@@ -1,0 +1,60 @@
+//! What the doctor found, from `findings.json` in the run folder.
+
+use super::Section;
+use crate::run::{Finding, RunData};
+use maud::{Markup, html};
+use serde_json::Value;
+
+/// See the module.
+pub struct Findings;
+
+impl Section for Findings {
+    fn id(&self) -> &'static str {
+        "findings"
+    }
+
+    fn title(&self) -> &'static str {
+        "Findings"
+    }
+
+    fn draw(&self, runs: &[RunData]) -> Markup {
+        html! {
+            @for run in runs {
+                @if runs.len() > 1 { h3 { (run.name) } }
+                @match &run.findings {
+                    None => p.none {
+                        "The doctor was not asked: " code { "trilobit diagnose RUN --json > RUN/findings.json" } "."
+                    },
+                    Some(findings) if findings.is_empty() => p { "The doctor found nothing." },
+                    Some(findings) => ul.findings { @for finding in findings { (item(finding)) } },
+                }
+            }
+        }
+    }
+}
+
+fn item(finding: &Finding) -> Markup {
+    html! {
+        li {
+            span class={ "severity " (finding.severity.to_lowercase()) } { (finding.severity) }
+            strong { (finding.code) " " (finding.name) }
+            p { (words(&finding.evidence)) }
+            @if !finding.remedy.is_empty() { p.remedy { (finding.remedy) } }
+        }
+    }
+}
+
+/// A sentence as it is, figures by name as `name: figure`.
+fn words(evidence: &Value) -> String {
+    match evidence {
+        Value::String(sentence) => sentence.clone(),
+        Value::Null => String::new(),
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join("; "),
+        Value::Object(figures) => figures
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", words(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => other.to_string(),
+    }
+}
