@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod checkpoint;
 mod data;
+mod distill;
 mod eval;
 mod export;
 mod generate;
@@ -34,6 +35,8 @@ pub enum Command {
     Train(train::Args),
     /// Make a pretrained full-precision model ternary
     Heal(heal::Args),
+    /// Let a student learn from a teacher
+    Distill(distill::Args),
     /// Look into a model, verify it, or compare two
     Checkpoint(checkpoint::Args),
     /// Make a checkpoint of any model: a Hugging Face folder, a GGUF or a llama2.c file
@@ -67,6 +70,7 @@ impl Command {
             Self::Data(args) => data::run(args),
             Self::Train(args) => train::run(args),
             Self::Heal(args) => heal::run(args),
+            Self::Distill(args) => distill::run(args),
             Self::Checkpoint(args) => checkpoint::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod embedding;
 pub mod gate;
+pub mod heads;
 pub mod linear;
 pub mod norm;
 pub mod rope;
