@@ -5,6 +5,7 @@ use crate::engine::{Cpu, Engine};
 use crate::guard::{Alarm, Guard};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Update};
+use crate::optim::muon::Muon;
 use crate::peers::Peers;
 use crate::probe::Probe;
 use crate::records::Records;
@@ -162,6 +163,9 @@ impl Trainer {
                 data: dataset.vocabulary(),
                 model: config.model.vocabulary,
             });
+        }
+        if group.is_some() && train.optimizer == Optimizer::Muon {
+            return Err(TrainError::MuonAlone);
         }
         let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
         let share = Share::of(train, ranks)?;
@@ -479,5 +483,8 @@ pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: 
         threads => threads,
     };
     let peers = group.map(|group| Peers::new(group, &weights.layout));
-    Cpu::new(weights, dimensions, loss, optimizer, threads, peers)
+    let muon = (train.optimizer == Optimizer::Muon).then(|| Muon::new(&weights.layout, dimensions.backward));
+    let mut engine = Cpu::new(weights, dimensions, loss, optimizer, threads, peers);
+    engine.muon = muon;
+    engine
 }
