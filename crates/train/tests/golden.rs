@@ -3,6 +3,7 @@
 
 use formats::safetensors::File;
 use kernels::gemm::Arithmetic;
+use kernels::pool::Pool;
 use model::{Config, Layout, LinearKind, Weights};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use train::loss::cross_entropy::{IGNORE, Options};
 use train::ops::Precision;
 use train::optim::adam::{self, Adam};
 use train::optim::gradient_norm;
+use train::optim::muon::Muon;
 use train::step::{Dimensions, MicroBatch, Network};
 
 #[derive(Deserialize)]
@@ -224,4 +226,43 @@ fn worst_of_ten_losses(golden: &Golden, name: &str, coupled: bool) -> f64 {
         network.renew(golden.case.lambda);
     }
     worst
+}
+
+/// torch.optim.Muon with the iteration in float32; torch's own, in bfloat16, is 3e-3 from it.
+#[test]
+fn updates_by_muon_are_pytorchs() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/muon.safetensors");
+    let file = File::open(&path).unwrap();
+    let text = "hidden = 16\nlayers = 1\nheads = 2\nkv_heads = 1\nhead_size = 8\nffn = 40\nvocabulary = 11\ncontext = 8";
+    let config: Config = toml::from_str(text).unwrap();
+    let fill = |prefix: &str, arena: &mut [f32], factor: f32| {
+        for tensor in Layout::new(&config).tensors() {
+            let values = file.f32(&format!("{prefix}/{}", tensor.name)).unwrap();
+            let slot = tensor.slot.of_mut(arena).iter_mut();
+            slot.zip(values.iter()).for_each(|(to, value)| *to = value * factor);
+        }
+    };
+    let options = adam::Options { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, coupled: false };
+    for (arithmetic, bound) in [(Arithmetic::F32, 3e-6), (Arithmetic::Bfp16, 5e-4)] {
+        let bits = [1, 3].map(|threads| {
+            let pool = Pool::new(threads);
+            let mut weights = Weights::zeros(&config);
+            fill("weight", &mut weights.data, 1.0);
+            let mut adam = Adam::new(weights.data.len(), options);
+            let mut muon = Muon::new(&weights.layout, arithmetic);
+            for step in 0..2 {
+                let mut gradients = vec![0.0; weights.data.len()];
+                fill(&format!("grad{step}"), &mut gradients, 4.0);
+                let update = adam::Update { lr: 0.02, weight_decay: 0.1, gradient_scale: 0.25 };
+                muon.step(&pool, &mut adam, &mut weights, &gradients, update);
+                for tensor in weights.layout.tensors() {
+                    let expected = file.f32(&format!("after{step}/{}", tensor.name)).unwrap();
+                    let error = relative(tensor.slot.of(&weights.data), &expected);
+                    assert!(error < bound, "{arithmetic:?}: {} differs by {error:e}", tensor.name);
+                }
+            }
+            weights.data
+        });
+        assert!(bits[0] == bits[1], "{arithmetic:?}: the number of threads changes bits");
+    }
 }
