@@ -49,6 +49,9 @@ pub enum Status {
     Failed(String),
 }
 
+/// Learns how all points stand.
+pub type Watch<'a> = dyn FnMut(&[(Point, Status)]) + 'a;
+
 /// How to run.
 pub struct Options<'a> {
     /// the `trilobit` program
@@ -62,7 +65,7 @@ pub struct Options<'a> {
     /// asked between looks
     pub interrupted: &'a dyn Fn() -> bool,
     /// called whenever something may have changed
-    pub watch: &'a mut dyn FnMut(&[(Point, Status)]),
+    pub watch: &'a mut Watch<'a>,
 }
 
 struct Running {

@@ -131,12 +131,12 @@ impl Scope for Group<'_> {
         };
         let mut found = self.measured.iter().filter(|(point, _)| fits(point));
         let Some((point, measured)) = found.next() else {
-            return Err(Missing(format!("{path} has no run")));
+            return Err(Missing("has no run".to_owned()));
         };
         let Some(measured) = measured else {
-            return Err(Missing(format!("{path}: the run {} is not there", point.label)));
+            return Err(Missing(format!("the run {} is not there", point.label)));
         };
-        let missing = || Missing(format!("{path} is missing in {}", point.label));
+        let missing = || Missing(format!("is missing in {}", point.label));
         let values = match &path.moment {
             None => vec![measured.fact(&path.name).ok_or_else(missing)?],
             Some(moment) => {
