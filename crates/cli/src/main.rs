@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod corpus;
 mod interrupt;
 mod ranks;
 mod samples;

@@ -294,7 +294,8 @@ impl Experiment {
             set: laid_over(flatten(&start.set), flatten(&over.start_set)),
             data: None,
         });
-        let mut data: BTreeMap<String, Corpus> = file.data.into_iter().map(|(name, file)| (name, file.corpus)).collect();
+        let mut data: BTreeMap<String, Corpus> =
+            file.data.into_iter().map(|(name, file)| (name, file.corpus)).collect();
         if data.is_empty() {
             data.insert("main".to_owned(), Corpus::Mixed);
         }
@@ -330,11 +331,19 @@ impl Experiment {
         if points == 0 || points > VALUES_MAX {
             return fault(name, format!("it has {points} points; 1 to {VALUES_MAX} are possible"));
         }
-        if self.combine == Combine::List && self.axes.windows(2).any(|pair| pair[0].values.len() != pair[1].values.len()) {
-            return fault(name, "the axes of a list have to be equally long; make them so, or leave 'combine' out");
+        if self.combine == Combine::List
+            && self.axes.windows(2).any(|pair| pair[0].values.len() != pair[1].values.len())
+        {
+            return fault(
+                name,
+                "the axes of a list have to be equally long; make them so, or leave 'combine' out",
+            );
         }
         if (self.verb == Verb::Heal) != self.start.is_some() {
-            return fault(name, "the command 'heal' and a [start] table, the model that is healed, go together");
+            return fault(
+                name,
+                "the command 'heal' and a [start] table, the model that is healed, go together",
+            );
         }
         for value in self.axes.iter().flat_map(|axis| &axis.values) {
             if let Some(data) = value.settings.data.as_ref().filter(|data| !self.data.contains_key(*data)) {
@@ -349,7 +358,8 @@ impl Experiment {
         }
         for table in &self.tables {
             let paths = table.columns.iter().flat_map(|(_, expr)| expr.paths());
-            scope::check(self, &table.rows, paths).or_else(|reason| fault(format!("{name}, table '{}'", table.title), reason))?;
+            scope::check(self, &table.rows, paths)
+                .or_else(|reason| fault(format!("{name}, table '{}'", table.title), reason))?;
         }
         for (text, claim) in &self.claims {
             scope::check(self, &claim.axes, claim.condition.paths().into_iter())
@@ -407,7 +417,12 @@ fn moments(name: &str, given: &BTreeMap<String, String>) -> Result<BTreeMap<Stri
         let (from, to) = text.split_once("..").unwrap_or((text, text));
         match (percent(from), percent(to)) {
             (Some(from), Some(to)) if from <= to => moments.insert(moment.clone(), (from, to)),
-            _ => return fault(format!("{name}, moment '{moment}'"), format!("'{text}' is no moment: write 60% or 10%..50%")),
+            _ => {
+                return fault(
+                    format!("{name}, moment '{moment}'"),
+                    format!("'{text}' is no moment: write 60% or 10%..50%"),
+                );
+            }
         };
     }
     Ok(moments)
@@ -422,7 +437,8 @@ fn axes(name: &str, files: &[AxisFile], keep: &BTreeMap<String, Vec<Value>>) -> 
             Some(_) => return fault(place, "it has 'values' and 'random'; one of them is enough"),
             None => file.values.clone(),
         };
-        let mut values = given.iter().map(|value| axis_value(&place, file, value)).collect::<Result<Vec<_>, _>>()?;
+        let mut values =
+            given.iter().map(|value| axis_value(&place, file, value)).collect::<Result<Vec<_>, _>>()?;
         if let Some(kept) = keep.get(&file.name) {
             let kept: Vec<String> = kept.iter().map(plain).collect();
             values.retain(|value| kept.contains(&value.label));
@@ -431,7 +447,9 @@ fn axes(name: &str, files: &[AxisFile], keep: &BTreeMap<String, Vec<Value>>) -> 
         if values.is_empty() || values.len() > VALUES_MAX || !is_word || file.name == "seed" {
             return fault(place, format!("an axis has a word for a name, and 1 to {VALUES_MAX} values"));
         }
-        if (1..values.len()).any(|index| values[..index].iter().any(|other| other.label == values[index].label)) {
+        if (1..values.len())
+            .any(|index| values[..index].iter().any(|other| other.label == values[index].label))
+        {
             return fault(place, "two of its values have the same label");
         }
         if axes.iter().any(|axis| axis.name == file.name) {
@@ -464,7 +482,11 @@ fn axis_value(place: &str, file: &AxisFile, value: &Value) -> Result<AxisValue, 
 /// Values between `from` and `to`, the same ones for the same seed.
 fn drawn(place: &str, range: &RangeFile) -> Result<Vec<Value>, LabError> {
     let RangeFile { from, to, count, log, seed } = *range;
-    let sound = from.is_finite() && to.is_finite() && from < to && (!log || from > 0.0) && (1..=VALUES_MAX).contains(&count);
+    let sound = from.is_finite()
+        && to.is_finite()
+        && from < to
+        && (!log || from > 0.0)
+        && (1..=VALUES_MAX).contains(&count);
     if !sound {
         return fault(place, "'random' needs from < to (both above 0 where log = true) and a count");
     }
@@ -500,10 +522,13 @@ fn plain(value: &Value) -> String {
 /// `table.key` and value as TOML, in order; nested tables become dotted keys.
 fn flatten(table: &Table) -> Vec<(String, String)> {
     let mut flat = Vec::new();
-    let mut open: Vec<(String, &Value)> = table.iter().rev().map(|(key, value)| (key.clone(), value)).collect();
+    let mut open: Vec<(String, &Value)> =
+        table.iter().rev().map(|(key, value)| (key.clone(), value)).collect();
     while let Some((path, value)) = open.pop() {
         match value {
-            Value::Table(inner) => open.extend(inner.iter().rev().map(|(key, value)| (format!("{path}.{key}"), value))),
+            Value::Table(inner) => {
+                open.extend(inner.iter().rev().map(|(key, value)| (format!("{path}.{key}"), value)))
+            }
             other => flat.push((path, other.to_string())),
         }
     }

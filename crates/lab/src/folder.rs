@@ -68,8 +68,11 @@ impl Folder {
             };
         }
         let remedy = "make room there";
-        std::fs::create_dir_all(dir.join("points"))
-            .map_err(|error| LabError::Folder { dir: dir.to_owned(), what: error.to_string(), remedy })?;
+        std::fs::create_dir_all(dir.join("points")).map_err(|error| LabError::Folder {
+            dir: dir.to_owned(),
+            what: error.to_string(),
+            remedy,
+        })?;
         let json = serde_json::to_vec_pretty(&facts).expect("plain data becomes JSON");
         atomic::write_bytes(&dir.join(FACTS), &json)?;
         atomic::write_bytes(&dir.join(EXPERIMENT), text.as_bytes())?;

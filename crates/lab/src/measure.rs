@@ -98,3 +98,22 @@ pub fn read_extra(dir: &Path) -> Map<String, serde_json::Value> {
     let bytes = bounded::read(&dir.join(MEASURES), limits::CONFIG_BYTES_MAX).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
+
+impl Measured {
+    /// A measure at every step that has it; the state as its rank, from uniform to healthy.
+    pub fn curve(&self, name: &str) -> Vec<(f64, f64)> {
+        let steps = &self.run.steps;
+        let number = |line: usize| match self.value(name, line)? {
+            Value::Number(number) => Some(number),
+            Value::Text(text) => {
+                collapse::State::ALL.iter().position(|s| s.name() == text).map(|rank| rank as f64)
+            }
+            Value::Truth(_) => None,
+        };
+        let has = |line: &usize| one(&steps[*line], name).is_some();
+        (0..steps.len())
+            .filter(has)
+            .filter_map(|line| Some((steps[line].step as f64, number(line)?)))
+            .collect()
+    }
+}

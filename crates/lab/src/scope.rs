@@ -63,10 +63,15 @@ pub fn check<'a>(
                 continue;
             }
         }
-        let is_fixed = |name: &str| open.iter().any(|o| o == name) || path.select.iter().any(|(s, _)| s == name);
-        if let Some(free) = experiment.axes.iter().find(|axis| axis.values.len() > 1 && !is_fixed(&axis.name)) {
+        let is_fixed =
+            |name: &str| open.iter().any(|o| o == name) || path.select.iter().any(|(s, _)| s == name);
+        if let Some(free) = experiment.axes.iter().find(|axis| axis.values.len() > 1 && !is_fixed(&axis.name))
+        {
             let name = &free.name;
-            return Err(format!("{path} leaves '{name}' open: write 'for every {name}', or {path}[{name}={}]", free.values[0].label));
+            return Err(format!(
+                "{path} leaves '{name}' open: write 'for every {name}', or {path}[{name}={}]",
+                free.values[0].label
+            ));
         }
         match &path.moment {
             Some(moment) if !experiment.moments.contains_key(moment) => {
@@ -74,11 +79,19 @@ pub fn check<'a>(
                 return Err(format!("{path}: there is no moment '{moment}'; there are {}", known.join(", ")));
             }
             Some(_) if !MEASURES.contains(&path.name.as_str()) => {
-                return Err(format!("{path}: '{}' is not measured over time; {} are", path.name, MEASURES.join(", ")));
+                return Err(format!(
+                    "{path}: '{}' is not measured over time; {} are",
+                    path.name,
+                    MEASURES.join(", ")
+                ));
             }
-            None if !FACTS.contains(&path.name.as_str()) && !experiment.measures.iter().any(|m| m.name == path.name) => {
+            None if !FACTS.contains(&path.name.as_str())
+                && !experiment.measures.iter().any(|m| m.name == path.name) =>
+            {
                 let name = &path.name;
-                return Err(format!("{path}: '{name}' is nothing that a run has once; say at which moment, as in end.{name}"));
+                return Err(format!(
+                    "{path}: '{name}' is nothing that a run has once; say at which moment, as in end.{name}"
+                ));
             }
             _ => {}
         }
@@ -112,16 +125,18 @@ impl Scope for Group<'_> {
             .collect();
         let fits = |point: &Point| {
             point.seed == self.seed
-                && wanted.iter().all(|(axis, value)| point.value(axis).is_some_and(|label| same(label, value)))
+                && wanted
+                    .iter()
+                    .all(|(axis, value)| point.value(axis).is_some_and(|label| same(label, value)))
         };
         let mut found = self.measured.iter().filter(|(point, _)| fits(point));
         let Some((point, measured)) = found.next() else {
-            return Err(Missing(format!("{path} has no run")));
+            return Err(Missing("has no run".to_owned()));
         };
         let Some(measured) = measured else {
-            return Err(Missing(format!("{path}: the run {} is not there", point.label)));
+            return Err(Missing(format!("the run {} is not there", point.label)));
         };
-        let missing = || Missing(format!("{path} is missing in {}", point.label));
+        let missing = || Missing(format!("is missing in {}", point.label));
         let values = match &path.moment {
             None => vec![measured.fact(&path.name).ok_or_else(missing)?],
             Some(moment) => {

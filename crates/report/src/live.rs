@@ -8,10 +8,10 @@ use journal::layout;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Most connections at a time.
 const CONNECTIONS_MAX: usize = 32;
@@ -21,6 +21,9 @@ const REQUEST_BYTES_MAX: u64 = 8 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Shortest time between two pages, and how many times the time that making one took: a page must not hold up the training.
+const REST_MIN: Duration = Duration::from_millis(500);
+const REST_COSTS: u32 = 20;
 /// Looks after which a silent connection is written to, so that one that has gone is noticed.
 const PING_LOOKS: u32 = 30;
 
@@ -40,8 +43,17 @@ pub struct Server {
 struct Made {
     of: Option<Fingerprint>,
     page: String,
+    /// when it was made, and how long that took
+    at: Option<(Instant, Duration)>,
     /// of each run, with the fingerprint of its folder of checkpoints
     histograms: Vec<Option<(Fingerprint, Option<Histograms>)>>,
+}
+
+impl Made {
+    /// Whether the next page may be made.
+    fn has_rested(&self) -> bool {
+        self.at.is_none_or(|(at, cost)| at.elapsed() >= REST_MIN.max(cost * REST_COSTS))
+    }
 }
 
 impl Server {
@@ -115,8 +127,9 @@ impl Server {
     /// The page as the files are now; made anew only where they have changed.
     fn page(&self) -> Result<String, FileError> {
         let now = self.fingerprint();
-        let mut made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if made.of.as_ref() != Some(&now) {
+        let mut made = self.made();
+        if made.of.as_ref() != Some(&now) && made.has_rested() {
+            let begun = Instant::now();
             let mut runs = Vec::with_capacity(self.runs.len());
             for (dir, cache) in self.runs.iter().zip(&mut made.histograms) {
                 let mut run = RunData::read(dir)?;
@@ -132,8 +145,13 @@ impl Server {
             }
             made.page = page(&runs, true);
             made.of = Some(now);
+            made.at = Some((Instant::now(), begun.elapsed()));
         }
         Ok(made.page.clone())
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -145,14 +163,14 @@ impl Server {
     fn tell(&self, mut stream: TcpStream, stop: &(dyn Fn() -> bool + Sync)) -> io::Result<()> {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
         // Counted from what the newest page was made of: nothing falls between the page and this connection.
-        let mut told = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).of.clone();
+        let mut told = self.made().of.clone();
         let (mut number, mut silent) = (0u64, 0);
         stream.write_all(head.as_bytes())?;
         while !stop() {
             thread::sleep(LOOK_EVERY);
             let now = self.fingerprint();
             silent += 1;
-            if told.as_ref() != Some(&now) {
+            if told.as_ref() != Some(&now) && self.made().has_rested() {
                 (told, number, silent) = (Some(now), number + 1, 0);
                 write!(stream, "event: change\ndata: {number}\n\n")?;
             } else if silent >= PING_LOOKS {

@@ -29,9 +29,11 @@ pub fn whole(value: u64) -> String {
 
 /// A share as per cent.
 pub fn percent(share: f64) -> String {
-    match share.is_finite() {
-        true => format!("{} %", trim_zeros(format!("{:.1}", share * 100.0))),
-        false => "–".to_owned(),
+    let percent = share * 100.0;
+    match percent.abs() {
+        size if !size.is_finite() => "–".to_owned(),
+        1e6.. => format!("{percent:.0e} %"),
+        _ => format!("{} %", trim_zeros(format!("{percent:.1}"))),
     }
 }
 
@@ -80,6 +82,8 @@ mod tests {
         assert_eq!(whole(0), "0");
         assert_eq!(whole(1234567), "1,234,567");
         assert_eq!(percent(0.3101), "31 %");
+        assert_eq!(percent(1e307), "–");
+        assert_eq!(percent(-1e300), "-1e302 %");
         assert_eq!(percent(f64::NAN), "–");
         assert_eq!(bytes(2_500_000_000), "2.5 GB");
         assert_eq!(bytes(12), "12 bytes");

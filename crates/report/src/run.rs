@@ -30,6 +30,8 @@ pub struct Finding {
     pub severity: String,
     /// what was seen; a sentence, or figures by name
     pub evidence: Value,
+    /// what it means
+    pub meaning: String,
     /// what to do
     pub remedy: String,
 }

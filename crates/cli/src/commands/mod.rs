@@ -10,6 +10,7 @@ mod export;
 mod generate;
 mod heal;
 mod import;
+mod lab;
 mod logits;
 mod plan;
 mod quickstart;
@@ -55,6 +56,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Predict the time of a run on several nodes
     Plan(plan::Args),
+    /// Run experiments: grids of runs, tables, claims judged by evidence
+    Lab(lab::Args),
     /// One page about one run or several, once or live
     Report(report::Args),
     /// Print or plot learning rate, weight decay and lambda over the steps
@@ -80,6 +83,7 @@ impl Command {
             Self::Eval(args) => eval::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Plan(args) => plan::run(args),
+            Self::Lab(args) => lab::run(args),
             Self::Report(args) => report::run(args),
             Self::Schedule(args) => schedule::run(args),
         }

@@ -1,6 +1,7 @@
 //! `trilobit quickstart`: the whole way in about two minutes, from a text to a sentence.
 
 use super::train::{parse_time, watch};
+use crate::corpus;
 use crate::interrupt::Interrupt;
 use ::data::{PrepareOptions, generated};
 use ::train::config::SourceConfig;
@@ -13,13 +14,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use text::TextError;
-use text::bpe::{self, TrainOptions};
 
 /// Documents of the built-in corpus.
 const DOCUMENTS: usize = 20_000;
-/// Vocabularies to try, the largest that the text fills first.
-const VOCABULARIES: [usize; 5] = [2048, 1024, 512, 320, 257];
 /// A user's text is cut into documents of about this size at blank lines, so that some can be held out.
 const DOCUMENT_BYTES: usize = 4 << 10;
 /// Share of the text held out.
@@ -53,15 +50,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
     eprintln!("1/4 text");
     let documents = documents(args.text.as_deref())?;
-    let corpus = out.join("corpus.txt");
-    formats::atomic::write_bytes(&corpus, documents.join("\n<|endoftext|>\n").as_bytes())?;
+    let corpus_file = out.join("corpus.txt");
+    corpus::write(&documents, &corpus_file)?;
 
     eprintln!("2/4 tokenizer");
-    let vocabulary = train_tokenizer(&documents, &tokenizer)?;
+    let vocabulary = corpus::train_tokenizer(&documents, &tokenizer)?;
 
     eprintln!("3/4 tokens");
     let prepare = PrepareOptions {
-        inputs: vec![corpus.clone()],
+        inputs: vec![corpus_file],
         valid_share: VALID_SHARE,
         tokenizer: tokenizer.clone(),
         out: shards.clone(),
@@ -108,22 +105,6 @@ fn documents(path: Option<&Path>) -> Result<Vec<String>> {
         }
     }
     Ok(documents)
-}
-
-/// Trains the largest tokenizer that the text fills; returns its vocabulary.
-fn train_tokenizer(documents: &[String], path: &Path) -> Result<usize> {
-    for vocabulary in VOCABULARIES {
-        let options = TrainOptions { vocabulary, ..TrainOptions::default() };
-        match bpe::train(documents.iter().cloned(), &options) {
-            Ok(json) => {
-                formats::atomic::write_bytes(path, &json)?;
-                return Ok(vocabulary);
-            }
-            Err(TextError::TooLittleText { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    anyhow::bail!("the text is too short to train anything on: give at least a few thousand characters")
 }
 
 /// The preset `tiny` for this text, with as many steps as fit into the time.

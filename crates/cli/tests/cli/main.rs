@@ -8,6 +8,7 @@ mod flow;
 mod kill;
 mod mistakes;
 mod partition;
+mod study;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -124,7 +124,9 @@ fn decide(by: bool, left: Result<bool, Missing>, right: Result<bool, Missing>) -
 fn call(function: Function, arguments: &[Expr], scope: &dyn Scope) -> Result<f64, Missing> {
     if let (Function::Lowest | Function::Highest, [Expr::Path(path)]) = (function, arguments) {
         let values = numbers(path, &scope.values(path)?)?;
-        return Ok(values.into_iter().fold(f64::NAN, |a, b| if function == Function::Lowest { a.min(b) } else { a.max(b) }));
+        return Ok(values
+            .into_iter()
+            .fold(f64::NAN, |a, b| if function == Function::Lowest { a.min(b) } else { a.max(b) }));
     }
     let values = arguments.iter().map(|argument| number(argument, scope)).collect::<Result<Vec<_>, _>>()?;
     match (function, values.as_slice()) {
@@ -133,7 +135,9 @@ fn call(function: Function, arguments: &[Expr], scope: &dyn Scope) -> Result<f64
         (Function::Exp, [value]) => Ok(value.exp()),
         (Function::Min, [first, rest @ ..]) => Ok(rest.iter().fold(*first, |a, b| a.min(*b))),
         (Function::Max, [first, rest @ ..]) => Ok(rest.iter().fold(*first, |a, b| a.max(*b))),
-        (Function::Lowest | Function::Highest, _) => Err(Missing("lowest and highest take one measure".into())),
+        (Function::Lowest | Function::Highest, _) => {
+            Err(Missing("lowest and highest take one measure".into()))
+        }
         _ => Err(Missing("the function takes one value".into())),
     }
 }

@@ -59,11 +59,14 @@ impl Parser {
     fn fail<T>(&self, expected: &str) -> Parsed<T> {
         let (at, found) = match self.tokens.get(self.next) {
             None => (self.end, "the end".to_owned()),
-            Some(Placed { token, at }) => (*at, match token {
-                Token::Number(value) => value.to_string(),
-                Token::Word(word) | Token::Text(word) => format!("'{word}'"),
-                Token::Mark(mark) => format!("'{mark}'"),
-            }),
+            Some(Placed { token, at }) => (
+                *at,
+                match token {
+                    Token::Number(value) => value.to_string(),
+                    Token::Word(word) | Token::Text(word) => format!("'{word}'"),
+                    Token::Mark(mark) => format!("'{mark}'"),
+                },
+            ),
         };
         Err(SyntaxError { at, what: format!("{expected} is expected, not {found}") })
     }

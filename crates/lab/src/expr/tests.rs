@@ -48,7 +48,15 @@ fn expressions_have_the_values_that_one_expects() {
     ] {
         assert_eq!(worth(text), Ok(Value::Truth(truth)), "{text}");
     }
-    for text in ["nothing > 3", "end.state + 1", "1 and 2", "abs(1, 2)", "lowest(1)", "-end.state", "nothing > 3 and 1 == 1"] {
+    for text in [
+        "nothing > 3",
+        "end.state + 1",
+        "1 and 2",
+        "abs(1, 2)",
+        "lowest(1)",
+        "-end.state",
+        "nothing > 3 and 1 == 1",
+    ] {
         assert!(worth(text).is_err(), "{text}");
     }
 }
@@ -84,7 +92,8 @@ fn what_is_no_expression_is_named_with_its_place() {
         let error = claim(text).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");
     }
-    for deep in ["(".repeat(1000), "-".repeat(1999), "not ".repeat(400), "abs(".repeat(400), "x".repeat(5000)] {
+    for deep in ["(".repeat(1000), "-".repeat(1999), "not ".repeat(400), "abs(".repeat(400), "x".repeat(5000)]
+    {
         assert!(expression(&deep).is_err());
     }
 }

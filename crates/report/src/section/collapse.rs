@@ -32,7 +32,12 @@ impl Section for Collapse {
         let repetition = chart_of(runs, "repetition", "Share of the commonest answer", Style::Dots);
         let states = Chart {
             id: "chart-state".into(),
-            title: "State: 0 uniform, 1 unigram, 2 degenerate, 3 healthy".into(),
+            title: "State".into(),
+            marks: State::ALL
+                .iter()
+                .enumerate()
+                .map(|(rank, state)| Mark { value: rank as f64, label: state.name().into() })
+                .collect(),
             series: runs.iter().enumerate().map(|(index, run)| states(index, run)).collect(),
             bands: bands(runs),
             ..Chart::default()

@@ -39,6 +39,7 @@ fn item(finding: &Finding) -> Markup {
             span class={ "severity " (finding.severity.to_lowercase()) } { (finding.severity) }
             strong { (finding.code) " " (finding.name) }
             p { (words(&finding.evidence)) }
+            @if !finding.meaning.is_empty() { p { (finding.meaning) } }
             @if !finding.remedy.is_empty() { p.remedy { (finding.remedy) } }
         }
     }

@@ -5,7 +5,7 @@ use crate::moments::JUDGED;
 use crate::number::{percent, short, whole};
 use crate::run::RunData;
 use crate::verdict::{self, Level};
-use journal::collapse;
+use journal::collapse::{self, State};
 use maud::{Markup, html};
 
 /// See the module.
@@ -31,21 +31,17 @@ impl Section for Summary {
             }
             div.wide { table {
                 caption { "Figures at the last step, and the state at each moment of judgement" }
-                thead { tr {
-                    th scope="col" { "run" }
-                    @for (name, _) in FIGURES { th scope="col" { (name) } }
-                    @for moment in JUDGED { th scope="col" { (moment) " %" } }
-                } }
-                tbody { @for run in runs { tr {
-                    th scope="row" { (run.name) }
-                    @for (_, figure) in FIGURES { td { (figure(run).unwrap_or_else(|| "–".to_owned())) } }
-                    @for state in verdict::states(run) {
-                        td { @match state {
-                            Some(state) => span class={ "state " (state.name()) } { (state.name()) },
-                            None => "–",
-                        } }
-                    }
-                } } }
+                thead { tr { th scope="col" { "run" } @for run in runs { th scope="col" { (run.name) } } } }
+                tbody {
+                    @for (name, figure) in FIGURES { tr {
+                        th scope="row" { (name) }
+                        @for run in runs { td { (figure(run).unwrap_or_else(|| "–".to_owned())) } }
+                    } }
+                    @for (index, moment) in JUDGED.iter().enumerate() { tr {
+                        th scope="row" { "state at " (moment) " %" }
+                        @for run in runs { td { (state(verdict::states(run)[index])) } }
+                    } }
+                }
             } }
             @if runs.iter().any(|run| run.lines > run.steps.len()) {
                 p.note { @for run in runs.iter().filter(|run| run.lines > run.steps.len()) {
@@ -53,6 +49,15 @@ impl Section for Summary {
                     " lines are shown, among them all records, and the lowest and highest loss of every stretch. "
                 } }
             }
+        }
+    }
+}
+
+fn state(state: Option<State>) -> Markup {
+    html! {
+        @match state {
+            Some(state) => span class={ "state " (state.name()) } { (state.name()) },
+            None => "–",
         }
     }
 }

@@ -1,0 +1,74 @@
+//! An experiment from its file to its verdicts, and the report of its runs.
+
+use crate::{fail, json, succeed, text};
+
+const EXPERIMENT: &str = r#"
+title = "Two optimisers"
+claim = [
+  "end.weight_decay == 0 and stage1.weight_decay > 0 for every optimizer",
+  "end.loss < 0 for every optimizer",
+  "perplexity > 1 for every optimizer",
+]
+[base]
+preset = "tiny"
+vocabulary = "data"
+[base.set]
+model = { hidden = 64, layers = 2, heads = 2, kv_heads = 1, head_size = 32, ffn = 96, context = 64 }
+train = { steps = 8, batch = 4, sequence = 64, record_every = 2, checkpoint_every = 0, validate_batches = 1 }
+schedule.warmup = 2
+[[axis]]
+name = "optimizer"
+key = "train.optimizer"
+values = ["adam", "adamw"]
+[[measure]]
+name = "perplexity"
+run = ["eval", "perplexity", "{run}", "--text", "{text.main}", "--json"]
+take = "perplexity"
+[[table]]
+title = "Losses"
+columns = ["start.loss", "end.loss", "end.state"]
+[[plot]]
+title = "Loss"
+measure = "loss"
+"#;
+
+#[test]
+fn an_experiment_is_run_judged_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    testkit::dataset(dir.path(), 500, 300);
+    let (file, out, data, corpus) = (path("two.toml"), path("out"), path("data"), path("corpus.txt"));
+    std::fs::write(&file, EXPERIMENT).unwrap();
+    let (file, out, data, corpus) = (text(&file), text(&out), text(&data), text(&corpus));
+    let run = ["lab", "run", file, "--out", out, "--data", data, "--text", corpus, "--jobs", "2"];
+    let printed = succeed(&run);
+    assert!(printed.contains("2 of 2 runs are done") && printed.contains("**refuted**"), "{printed}");
+    assert_eq!(succeed(&run), printed, "nothing is run again");
+    let results = json(&["lab", "show", out]);
+    let verdicts: Vec<&str> = results["claims"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|claim| claim["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!(verdicts, ["supported", "refuted", "supported"]);
+    assert!(succeed(&["lab", "show", out, "--csv"]).contains("optimizer,start.loss,end.loss,end.state"));
+    for name in ["results.md", "results.csv", "results.json", "report.html", "plots/loss.svg"] {
+        assert!(path("out").join(name).metadata().unwrap().len() > 200, "{name}");
+    }
+    let sentence = fail(&["lab", "run", "wd2", "--out", out]);
+    assert!(sentence.contains("another experiment"), "{sentence}");
+    assert!(fail(&["lab", "run", "wd3", "--out", out]).contains("separation"));
+    assert!(fail(&["lab", "show", data]).contains("lab run"));
+
+    let runs = ["adam", "adamw"].map(|name| path("out").join(format!("points/optimizer-{name}_seed-0/run")));
+    let page = path("page.html");
+    let report = ["report", text(&runs[0]), text(&runs[1]), "--out", text(&page), "--sample", "Once upon"];
+    let summary = succeed(&report);
+    assert!(summary.contains("optimizer-adamw_seed-0: ") && summary.contains("training loss"), "{summary}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    for part in ["heat-scale-1", "weights-down-1", "<b>Once upon</b>", "train.optimizer", "state at 100 %"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(fail(&["report", data]).contains("run folder"));
+}

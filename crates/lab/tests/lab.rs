@@ -1,0 +1,242 @@
+//! An experiment from its file to its verdicts, with a program in place of `trilobit` that writes what a run leaves.
+#![cfg(unix)]
+
+use lab::claim::Verdict::{self, *};
+use lab::folder::{DataSet, Facts};
+use lab::points::Point;
+use lab::results::Results;
+use lab::runner::{self, Options, Status};
+use lab::{Experiment, Folder};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Writes a run of ten steps whose loss is the value of `schedule.peak` at the end; refuses a peak of 13; goes on where it was.
+const PROGRAM: &str = r#"#!/bin/sh
+if [ "$1" = eval ]; then echo '{"perplexity": 42.5}'; exit 0; fi
+echo "$@" >> "$(dirname "$0")/calls"
+while [ $# -gt 0 ]; do
+  case "$1" in --out) out=$2;; --set) case "$2" in schedule.peak=*) peak=${2#*=};; esac;; esac
+  shift
+done
+if [ "$peak" = 13.0 ]; then echo "starting"; echo "error: a peak of 13 is unlucky" >&2; exit 2; fi
+mkdir -p "$out/checkpoints/step-00000000" "$out/checkpoints/step-00000010"
+printf '[train]\nsteps = 10\n' > "$out/config.toml"
+echo '{"ln_vocabulary": 9.4, "unigram_entropy": 6.0, "parameters": 1000}' > "$out/run.json"
+: > "$out/metrics.jsonl"
+step=0
+while [ $step -lt 10 ]; do
+  loss=9.5; [ $step -ge 5 ] && loss=$peak
+  echo "{\"step\":$step,\"tokens\":1,\"loss\":$loss,\"bits_per_byte\":1,\"lr\":0.1,\"weight_decay\":0,\"lambda\":1,\"grad_norm\":1,\"tokens_per_s\":1,\"unique_tokens\":$((step + 1)),\"output_entropy\":5.0}" >> "$out/metrics.jsonl"
+  step=$((step + 1))
+done
+"#;
+
+const EXPERIMENT: &str = r#"
+title = "A test"
+claim = [
+  "end.raw_loss < stage1_end.raw_loss for every peak",
+  "end.raw_loss[peak=3.0] < end.raw_loss[peak=2.0]",
+  "end.raw_loss <= 2 for some peak",
+  "end.validation_loss < 3 for every peak",
+  "lowest(whole.unique_tokens[peak=2]) == 1 and start.state[peak=2] == 'uniform'",
+  "perplexity == 42.5 for every peak",
+]
+[base]
+seeds = [0, 1]
+[[axis]]
+name = "peak"
+key = "schedule.peak"
+values = [2.0, 3.0]
+[[measure]]
+name = "perplexity"
+run = ["eval", "perplexity", "{run}", "--text", "{text.main}", "--json"]
+take = "perplexity"
+[[table]]
+title = "Loss | end"
+columns = [{ name = "end", value = "end.raw_loss" }, "end.state", "end.validation_loss"]
+[[plot]]
+title = "Loss"
+measure = "loss"
+"#;
+
+fn program(dir: &Path) -> PathBuf {
+    let path = dir.join("program");
+    std::fs::write(&path, PROGRAM).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn facts() -> Facts {
+    let set = DataSet { path: "shards".into(), vocabulary: 300, text: Some("held-out.txt".into()) };
+    Facts { quick: false, data: BTreeMap::from([("main".to_owned(), set)]) }
+}
+
+fn run(folder: &Folder, program: &Path, jobs: usize, interrupted: &dyn Fn() -> bool) -> Vec<(Point, Status)> {
+    let mut options = Options {
+        program: program.to_owned(),
+        jobs,
+        cores: 2,
+        share: (0, 1),
+        interrupted,
+        watch: &mut |_| {},
+    };
+    runner::run(folder, &mut options).unwrap()
+}
+
+fn calls(dir: &Path) -> usize {
+    std::fs::read_to_string(dir.join("calls")).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn points_are_run_once_and_claims_are_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = program(dir.path());
+    let folder = Folder::begin(&dir.path().join("out"), "test", EXPERIMENT, facts()).unwrap();
+    assert_eq!(Results::of(&folder).unwrap().claims[0].verdict, Undecided);
+    let asked = Cell::new(0);
+    let soon = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 1
+    };
+    let first = run(&folder, &program, 1, &soon);
+    assert!(first.iter().any(|(_, status)| *status == Status::Waiting), "stopped before the end");
+    let states = run(&folder, &program, 2, &|| false);
+    assert!(states.iter().all(|(_, status)| matches!(status, Status::Done { .. })), "{states:?}");
+    assert_eq!(calls(dir.path()), 4, "no point is run twice");
+    run(&folder, &program, 2, &|| false);
+    assert_eq!(calls(dir.path()), 4);
+    let kept = std::fs::read_dir(folder.run_dir(&folder.points[0]).join("checkpoints")).unwrap().count();
+    assert_eq!(kept, 1, "only the newest checkpoint stays");
+
+    let results = Results::of(&Folder::open(folder.dir()).unwrap()).unwrap();
+    assert!(results.is_complete());
+    let verdicts: Vec<Verdict> = results.claims.iter().map(|judged| judged.verdict).collect();
+
+    assert_eq!(verdicts, [Supported, Refuted, Supported, Undecided, Supported, Supported]);
+    assert_eq!(results.claims[0].evidence.len(), 4, "two peaks, two seeds");
+    let markdown = results.markdown();
+    for part in [
+        "| peak | end | end.state |",
+        "| 2.0 | 2 (2 to 2) | healthy | – |",
+        "Loss | end",
+        "**refuted**",
+        "seed 1: fails",
+    ] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    assert!(
+        results
+            .csv()
+            .contains("Loss | end\npeak,end,end.state,end.validation_loss\n2.0,2 (2 to 2),healthy,–\n")
+    );
+    assert_eq!(results.json()["claims"][1]["verdict"], "refuted");
+    let measured = lab::results::measured(&folder).unwrap();
+    let svg = lab::plot::svg(&folder.experiment.plots[0], &measured);
+    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("peak-3.0_seed-1"), "{svg}");
+}
+
+#[test]
+fn a_point_that_fails_says_why_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let text =
+        EXPERIMENT.replace("values = [2.0, 3.0]", "values = [13.0, 3.0]").replace("peak=2.0", "peak=13");
+    let folder = Folder::begin(&dir.path().join("out"), "test", &text, facts()).unwrap();
+    let states = run(&folder, &program(dir.path()), 1, &|| false);
+    assert_eq!(states[0].1, Status::Failed("error: a peak of 13 is unlucky".into()));
+    assert!(matches!(states[2].1, Status::Done { .. }));
+    let other = Folder::begin(folder.dir(), "test", EXPERIMENT, facts()).unwrap_err().to_string();
+    assert!(other.contains("another experiment"), "{other}");
+    let other = Facts { quick: true, ..facts() };
+    assert!(Folder::begin(folder.dir(), "test", &text, other).unwrap_err().to_string().contains("size"));
+    let script = lab::slurm::script(&folder, Path::new("/bin/tri lobit"), Path::new("e.toml"), 99);
+    assert!(
+        script.contains("--array=0-3") && script.contains("'/bin/tri lobit' lab run 'e.toml'"),
+        "{script}"
+    );
+}
+
+#[test]
+fn shares_divide_the_points() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = program(dir.path());
+    let folder = Folder::begin(&dir.path().join("out"), "test", EXPERIMENT, facts()).unwrap();
+    for own in 0..3 {
+        let mut options = Options {
+            program: program.clone(),
+            jobs: 1,
+            cores: 1,
+            share: (own, 3),
+            interrupted: &|| false,
+            watch: &mut |_| {},
+        };
+        let states = runner::run(&folder, &mut options).unwrap();
+        assert_eq!(states.len(), if own == 0 { 2 } else { 1 });
+    }
+    assert!(Results::of(&folder).unwrap().is_complete());
+}
+
+#[test]
+fn experiments_that_contradict_themselves_are_refused_with_the_place() {
+    let parse = |text: &str| Experiment::parse("e.toml", text, false).map(drop);
+    for (from, to, part) in [
+        ("title = \"A test\"", "titel = 1", "titel"),
+        ("end.raw_loss < stage1_end.raw_loss for every peak", "end.raw_loss < 3", "leaves 'peak' open"),
+        (
+            "for every peak\",\n  \"end.raw_loss[peak=3.0]",
+            "for every pick\",\n  \"end.raw_loss[peak=3.0]",
+            "no axis 'pick'",
+        ),
+        ("end.raw_loss <= 2", "ende.raw_loss <= 2", "no moment 'ende'"),
+        ("end.raw_loss <= 2", "end.rawloss <= 2", "'rawloss' is not measured"),
+        ("end.raw_loss <= 2", "raw_loss <= 2", "end.raw_loss"),
+        ("end.raw_loss <= 2", "end.raw_loss <=", "the end"),
+        ("values = [2.0, 3.0]", "values = [2.0, 2.0]", "same label"),
+        ("values = [2.0, 3.0]", "values = []", "values"),
+        ("key = \"schedule.peak\"\n", "", "need a 'key'"),
+        ("values = [2.0, 3.0]", "values = [{ is = 1, data = \"none\" }]", "no data set 'none'"),
+        ("seeds = [0, 1]", "command = \"heal\"", "[start]"),
+        ("seeds = [0, 1]", "seeds = []", "0 points"),
+        ("measure = \"loss\"", "measure = \"gloss\"", "cannot be plotted"),
+        ("[base]", "[moments]\nlate = \"101%\"\n[base]", "'101%' is no moment"),
+        ("[base]", "[quick.keep]\nx = [1]\n[base]", "no axis 'x'"),
+    ] {
+        let text = EXPERIMENT.replacen(from, to, 1);
+        assert_ne!(text, EXPERIMENT, "{from}");
+        let error = match part {
+            "no axis 'x'" => Experiment::parse("e.toml", &text, true).unwrap_err().to_string(),
+            _ => parse(&text).unwrap_err().to_string(),
+        };
+        assert!(error.contains(part) && error.contains("e.toml"), "{part}: {error}");
+    }
+}
+
+#[test]
+fn axes_may_be_drawn_listed_and_cut() {
+    let text = EXPERIMENT
+        .replace(
+            "values = [2.0, 3.0]",
+            "random = { from = 1e-4, to = 1e-2, log = true, count = 5, seed = 3 }",
+        )
+        .replace("end.raw_loss[peak=3.0] < end.raw_loss[peak=2.0]", "1 < 2")
+        .replace("[peak=2]", "[peak=1]");
+    let first = Experiment::parse("e", &text, false).unwrap();
+    assert_eq!(first, Experiment::parse("e", &text, false).unwrap(), "drawn the same again");
+    let values: Vec<f64> = first.axes[0].values.iter().map(|value| value.label.parse().unwrap()).collect();
+    assert!(values.len() == 5 && values.iter().all(|value| (1e-4..=1e-2).contains(value)), "{values:?}");
+    let list = EXPERIMENT
+        .replace("[base]", "[[axis]]\nname = \"two\"\nkey = \"a.b\"\nvalues = [\"x\", \"y\"]\n[base]");
+    let list = list
+        .replace("claim = [", "combine = \"list\"\nclaim = [")
+        .replace("for every peak", "for every peak, two");
+    let list = list.replace("for some peak", "for some peak, two").replace("[peak=3.0]", "[peak=3.0, two=y]");
+    let list = list.replace("[peak=2.0]", "[peak=2.0, two=x]").replace("[peak=2]", "[peak=2, two=x]");
+    let points = lab::points::points(&Experiment::parse("e", &list, false).unwrap());
+    let labels: Vec<&str> = points.iter().map(|point| point.label.as_str()).collect();
+    assert_eq!(
+        labels,
+        ["two-x_peak-2.0_seed-0", "two-x_peak-2.0_seed-1", "two-y_peak-3.0_seed-0", "two-y_peak-3.0_seed-1"]
+    );
+    assert!(points[0].settings.set.contains(&("a.b".into(), "\"x\"".into())));
+}
