@@ -24,9 +24,11 @@ const FLOORS: &[(&str, &[&str])] = &[
             "train",
             "infer",
             "eval",
+            "diagnose",
         ],
     ),
-    // floor 4
+    // floor 4; `diagnose` asks `train` what a configuration means and what the official schedule is
+    ("diagnose", &["infer", "train", "data", "model", "checkpoint", "formats", "journal", "text"]),
     ("eval", &["infer", "model", "text", "data"]),
     // floor 3: the engines never use each other
     ("train", &["kernels", "formats", "model", "checkpoint", "data", "journal", "cluster"]),
