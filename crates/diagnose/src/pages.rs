@@ -94,6 +94,10 @@ mod tests {
         for rule in crate::rules::RULES {
             section(&mut wanted, "src/rules", rule.code(), rule.name());
         }
+        let mut probes: Vec<_> =
+            crate::probes::PROBES.iter().map(|probe| (probe.code(), probe.name())).collect();
+        probes.sort_unstable();
+        probes.iter().for_each(|(code, name)| section(&mut wanted, "src/probes", code, name));
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             formats::atomic::write_bytes(&path, wanted.as_bytes()).unwrap();

@@ -47,22 +47,22 @@ pub fn toml(text: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use serde_json::json;
+    use super::{json, toml, yaml};
+    use serde_json::json as value;
 
     #[test]
     fn pythons_numbers_become_texts_outside_of_strings_only() {
-        let value = json(r#"{"a": NaN, "b": [-Infinity, 1], "c": "is \"NaN\" Infinity"}"#).unwrap();
-        assert_eq!(value, json!({"a": "NaN", "b": ["-Infinity", 1], "c": "is \"NaN\" Infinity"}));
-        assert_eq!(super::json("{"), None);
+        let found = json(r#"{"a": NaN, "b": [-Infinity, 1], "c": "is \"NaN\" Infinity"}"#).unwrap();
+        assert_eq!(found, value!({"a": "NaN", "b": ["-Infinity", 1], "c": "is \"NaN\" Infinity"}));
+        assert_eq!(json("{"), None);
     }
 
     #[test]
     fn yaml_of_nanotron_and_toml_are_tables() {
         let text = "optimizer:\n  weight_decay: 0.01\n  lr: {learning_rate: 3.0e-4}\ndata_stages:\n- name: a\n  start: 1\nx: null\n";
-        assert_eq!(yaml(text).unwrap()["optimizer"]["lr"]["learning_rate"], json!(3e-4));
+        assert_eq!(yaml(text).unwrap()["optimizer"]["lr"]["learning_rate"], value!(3e-4));
         assert_eq!(yaml("just a text"), None);
-        assert_eq!(toml("[a]\nb = 1\n").unwrap(), json!({"a": {"b": 1}}));
+        assert_eq!(toml("[a]\nb = 1\n").unwrap(), value!({"a": {"b": 1}}));
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n\
                     d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n";
         let _ = yaml(bomb);
