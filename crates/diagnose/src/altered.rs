@@ -1,6 +1,8 @@
 //! A network read in another way: what a probe tries, and what a fix writes.
 
+use checkpoint::OpenOptions;
 use formats::FileError;
+use formats::llama2c::BitOrder;
 use formats::quant::I2sLayout;
 use model::{Activation, Config, Encoding, LinearKind, RopeStyle, Source, quantize};
 use std::borrow::Borrow;
@@ -19,10 +21,25 @@ pub enum Change {
     RopeStyle(RopeStyle),
     /// how I2_S tensors lie; the file has to be opened again
     Layout(I2sLayout),
+    /// where the first of four weights is in a byte of a llama2.c file; the file has to be opened again
+    Bits(BitOrder),
     /// quantised weights, computed densely: activations in full precision
     WeightsOnly,
     /// latent weights, computed densely
     FullPrecision,
+}
+
+impl Change {
+    /// How a file is to be opened with this change.
+    pub(crate) fn reading(self, options: &OpenOptions) -> OpenOptions {
+        let mut options = options.clone();
+        match self {
+            Self::Layout(layout) => options.i2s = layout,
+            Self::Bits(order) => options.bits = order,
+            _ => (),
+        }
+        options
+    }
 }
 
 /// A view of another source.
@@ -43,7 +60,7 @@ impl<S: Borrow<dyn Source> + Send + Sync> Altered<S> {
                 Change::Activation(activation) => config.activation = *activation,
                 Change::RopeStyle(style) => config.rope_style = *style,
                 Change::WeightsOnly | Change::FullPrecision => config.linear = LinearKind::Dense,
-                Change::InverseScales | Change::Layout(_) => (),
+                Change::InverseScales | Change::Layout(_) | Change::Bits(_) => (),
             }
         }
         Self { inner, config, changes: changes.to_vec(), scales: Mutex::default() }

@@ -21,12 +21,7 @@ pub fn write(patient: &Patient, changes: &[Change], out: &Path) -> Result<String
     if out.exists() {
         return Err(FileError::new(out, Kind::Exists, "it is there already", "choose another --fix OUT"));
     }
-    let mut options = patient.options.clone();
-    for change in changes {
-        if let Change::Layout(layout) = change {
-            options.i2s = *layout;
-        }
-    }
+    let options = changes.iter().fold(patient.options.clone(), |options, change| change.reading(&options));
     let loaded = reopen(patient, &options, changes)?;
     match loaded.dialect {
         Dialect::Gguf => write_gguf(patient, &loaded, out)?,

@@ -87,11 +87,15 @@ pub struct Rival {
 }
 
 /// Whether the other reading predicts the text clearly better: a paired test over its tokens (mean difference above 0.15
-/// nats, and above four standard errors), so that neither length nor hardness of the text matters.
+/// nats, and above four standard errors), so that neither length nor hardness of the text matters. Of two readings that are
+/// hardly better than guessing, none is meant.
 pub fn compete(case: &Case, rival: &Rival, other: &dyn Source) -> Result<Outcome, ProbeError> {
     let Some(ids) = text(case) else {
         return Ok(Outcome::skipped("it takes a tokenizer and a context of 32 tokens (--tokenizer FILE)"));
     };
+    if let Some(code) = case.damage {
+        return Ok(Outcome::Skipped(format!("its tensors are wrong however they are read ({code})")));
+    }
     let (stated, rivals) = (surprises(&*case.model.source, &ids)?, surprises(other, &ids)?);
     let gains: Vec<f64> = stated.iter().zip(&rivals).map(|(a, b)| (a - b).clamp(-50.0, 50.0)).collect();
     let count = gains.len() as f64;
@@ -108,7 +112,9 @@ pub fn compete(case: &Case, rival: &Rival, other: &dyn Source) -> Result<Outcome
         number(mean),
         number(error)
     );
-    let is_better = mean > 0.15 && mean > 4.0 * error;
+    let guessing = (case.model.config().vocabulary as f64).ln();
+    let knows = rivals.iter().sum::<f64>() / count < guessing - 1.0;
+    let is_better = knows && mean > 0.15 && mean > 4.0 * error;
     let sign = is_better.then(|| Sign::error(format!("{} is meant: {text}", rival.other)));
     Ok(Outcome::Measured(Measured { sign, fix: is_better.then_some(rival.change), text }))
 }

@@ -5,9 +5,10 @@
 mod activation;
 mod end_of_text;
 mod fingerprint;
+mod guessing;
 mod hidden_norms;
-mod i2s_layout;
 mod listen;
+mod packing_layout;
 mod parity;
 mod references;
 mod rope_pairing;
@@ -35,6 +36,8 @@ pub struct Case<'a> {
     pub tokenizer: Option<&'a Tokenizer>,
     /// what it is to be compared with
     pub against: Option<Reference>,
+    /// the rule that finds its tensors wrong however they are read, where one does
+    pub damage: Option<&'static str>,
 }
 
 /// What a probe found out.
@@ -95,10 +98,11 @@ pub static PROBES: &[&dyn Probe] = &[
     &unique_tokens::UniqueTokens,
     &activation::Activation,
     &scale_convention::ScaleConvention,
-    &i2s_layout::I2sLayout,
+    &packing_layout::PackingLayout,
     &hidden_norms::HiddenNorms,
     &parity::Parity,
     &rope_pairing::RopePairing,
+    &guessing::Guessing,
 ];
 
 /// What is asked besides the path.
@@ -134,6 +138,11 @@ pub struct Report {
     pub fixes: Vec<Change>,
 }
 
+/// The rule about weights that are not numbers: nothing can be run.
+const NOT_FINITE: &str = "T401";
+/// The rule about weights that are as they were trained, only not ternary.
+const NEVER_TERNARY: &str = "T402";
+
 /// Runs all probes on a patient whose model opens; on any other the report is empty. `progress` is told the name of each.
 ///
 /// # Errors
@@ -147,14 +156,17 @@ pub fn run(
     let against =
         request.against.map(|path| references::open(path, request.ids, &patient.options)).transpose()?;
     let Some(model) = &patient.model else { return Ok(report) };
-    let case = Case { patient, model, tokenizer: patient.tokenizer.as_ref(), against };
-    let is_broken = patient.subject.tensors.iter().any(|tensor| tensor.non_finite > 0);
+    let damage = crate::rules::judge(&patient.subject).into_iter().find(|finding| {
+        finding.severity == Severity::Error && finding.code.starts_with("T4") && finding.code != NEVER_TERNARY
+    });
+    let damage = damage.map(|finding| finding.code);
+    let case = Case { patient, model, tokenizer: patient.tokenizer.as_ref(), against, damage };
     for probe in PROBES {
         let (code, name) = (probe.code(), probe.name());
         progress(name);
-        let outcome = match is_broken {
-            true => Ok(Outcome::skipped("weights are not finite")),
-            false => probe.run(&case),
+        let outcome = match damage {
+            Some(NOT_FINITE) => Ok(Outcome::skipped("weights are not finite")),
+            _ => probe.run(&case),
         };
         let (ran, text) = match outcome {
             Ok(Outcome::Skipped(why)) => (false, format!("skipped: {why}")),

@@ -34,7 +34,7 @@ impl Rule for EvaluationCadence {
         }
         let (total, switch) = (subject.total_steps()?, subject.switch()?);
         let evaluated = subject.column(|point| point.validation_loss);
-        let last = evaluated.last().map(|(step, _)| *step);
+        let last = evaluated.iter().map(|(step, _)| *step).max();
         if let Some(last) = last.filter(|last| *last < switch)
             && subject.steps_done().is_some_and(|done| done >= total)
         {

@@ -17,6 +17,7 @@
 
 use crate::finding::{number, percent};
 use crate::rules::Rule;
+use crate::rules::never_trained::NeverTrained;
 use crate::tensors::{Latent, Tensor, gaussian};
 use crate::{Sign, Subject};
 
@@ -34,8 +35,8 @@ impl Rule for NeverSawBitlinear {
 
     fn check(&self, subject: &Subject) -> Option<Sign> {
         let trained_here = subject.recipe.own.is_some() && subject.progress.step.is_some();
-        let is_fresh = subject.progress.step == Some(0);
-        if trained_here || is_fresh {
+        // an initialisation has its own rule
+        if trained_here || NeverTrained.check(subject).is_some() {
             return None;
         }
         let latent: Vec<&Tensor> = subject

@@ -38,7 +38,10 @@ impl Rule for ScaleInvalid {
             let floor = ternary.latent.is_some() && ternary.scale <= model::quantize::EPSILON;
             (wrong(ternary.scale) || floor).then_some((tensor.name.as_str(), ternary.scale))
         });
-        let bad: Vec<(&str, f32)> = stored.filter(|(_, value)| wrong(*value)).chain(network).collect();
+        let mut bad: Vec<(&str, f32)> = stored.filter(|(_, value)| wrong(*value)).collect();
+        if bad.is_empty() {
+            bad.extend(network);
+        }
         let (name, value) = bad.first()?;
         let text = format!(
             "{} is the scale of {}",

@@ -42,7 +42,10 @@ impl Base {
         let mut trainer = Trainer::create(config, &run, None).unwrap();
         trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap();
         let base = Self { dir };
-        let loaded = open(&run);
+        let mut loaded = open(&run);
+        // as the command line's export does
+        loaded.end_ids =
+            infer::tokenizer(&loaded).unwrap().map_or(Vec::new(), |tokenizer| tokenizer.end_ids());
         let options = gguf::Options { format: &quant::I2_S, embedding: &quant::F16, quantize: false };
         gguf::export(&loaded, &base.gguf(), &options, &mut ()).unwrap();
         for (name, storing) in

@@ -36,7 +36,9 @@ impl Source for Edited {
     }
 
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<(), FileError> {
-        let Encoding::Ternary { scale } = self.encoding(name)? else { return self.inner.read(name, rows, out) };
+        let Encoding::Ternary { scale } = self.encoding(name)? else {
+            return self.inner.read(name, rows, out);
+        };
         let mut codes = vec![0; out.len()];
         self.read_codes(name, rows, &mut codes)?;
         out.iter_mut().zip(codes).for_each(|(out, code)| *out = scale * f32::from(code));
@@ -52,7 +54,11 @@ impl Source for Edited {
 }
 
 /// The base with other codes, as an I2_S file.
-pub fn codes(base: &Base, out: &Path, edit: impl Fn(&str, usize, &mut [i8]) + Send + Sync + 'static) -> PathBuf {
+pub fn codes(
+    base: &Base,
+    out: &Path,
+    edit: impl Fn(&str, usize, &mut [i8]) + Send + Sync + 'static,
+) -> PathBuf {
     edited(base.ternary(), out, Box::new(edit), Box::new(|_, scale| scale))
 }
 
@@ -124,8 +130,10 @@ pub fn safetensors(from: &Path, out: &Path, edit: impl Fn(&mut Vec<Entry>)) -> P
     let mut entries: Vec<Entry> = opened.tensors().map(entry).collect();
     drop(opened);
     edit(&mut entries);
-    let entries: Vec<safetensors::Entry> =
-        entries.iter().map(|(name, dtype, shape, bytes)| (name.clone(), *dtype, shape.clone(), &bytes[..])).collect();
+    let entries: Vec<safetensors::Entry> = entries
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (name.clone(), *dtype, shape.clone(), &bytes[..]))
+        .collect();
     safetensors::write(&file, &entries, &BTreeMap::new()).unwrap();
     path
 }

@@ -33,12 +33,17 @@ pub fn specimens() -> Vec<Specimen> {
             out
         }),
         healthy("GGUF with garbage behind its scales, as a C writer leaves it", |base, dir| {
-            gguf(base, dir, |_| (), |_, format, content| {
-                if format.name() == "I2_S" {
-                    let tail = content.len() - 28;
-                    content[tail..].fill(0xcd);
-                }
-            })
+            gguf(
+                base,
+                dir,
+                |_| (),
+                |_, format, content| {
+                    if format.name() == "I2_S" {
+                        let tail = content.len() - 28;
+                        content[tail..].fill(0xcd);
+                    }
+                },
+            )
         }),
         healthy("imported from the Hugging Face folder", |base, dir| import(base.hf(), dir)),
         healthy("a dense Llama of random weights", |base, dir| dense(base, dir)),
@@ -91,7 +96,8 @@ fn others_models_raise_no_alarm() {
     let bitllama = data.join("models/bitllama2/bitllama-3M.bin");
     let dir = tempfile::tempdir().unwrap();
     let loaded = checkpoint::open_with(&bitllama, &options).unwrap();
-    let mut paths = vec![(bitllama, options.clone()), (data.join("models/stories260K/stories260K.bin"), options)];
+    let mut paths =
+        vec![(bitllama, options.clone()), (data.join("models/stories260K/stories260K.bin"), options)];
     for format in [&quant::I2_S as &dyn quant::BlockFormat, &quant::TQ2_0, &quant::TQ1_0] {
         let out = dir.path().join(format!("{}.gguf", format.name()));
         let options = dialect::Options { format, embedding: &quant::F16, quantize: false };

@@ -1,7 +1,8 @@
 //! The corpus: sick and healthy specimens, made by code from one small model, and what is found in each.
 //!
 //! docs/specimens.md is the table; `UPDATE_DOCS=1` writes it. A specimen's findings are those of severity warning and above, all of
-//! them: nothing else is accused.
+//! them: nothing else is accused. What a broken model says ([`SYMPTOMS`]) accuses nobody and depends on chance: it may be found in a
+//! sick specimen, and must not in a healthy one.
 
 mod base;
 mod edit;
@@ -33,6 +34,9 @@ fn base() -> &'static Base {
     BASE.get_or_init(Base::new)
 }
 
+/// Probes that describe what the model says, and no cause.
+const SYMPTOMS: &[&str] = &["P101", "P102", "P103", "P107", "P110"];
+
 /// The codes of what rules and probes say, warning and above, in order.
 pub fn codes(path: &Path, options: &OpenOptions) -> Vec<(String, String)> {
     let patient = diagnose::open(path, options, &mut |_, _| ()).unwrap_or_else(|error| panic!("{error}"));
@@ -50,7 +54,10 @@ fn examine(specimens: &[Specimen]) -> (String, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let path = (specimen.make)(base(), dir.path());
         let found = codes(&path, &OpenOptions::default());
-        let codes: Vec<&str> = found.iter().map(|(code, _)| code.as_str()).collect();
+        let mut codes: Vec<&str> = found.iter().map(|(code, _)| code.as_str()).collect();
+        if !specimen.findings.is_empty() {
+            codes.retain(|code| !SYMPTOMS.contains(code));
+        }
         if codes != specimen.findings {
             wrong.push(format!("{}: expected {:?}, found {found:#?}", specimen.name, specimen.findings));
         }
@@ -63,7 +70,9 @@ fn examine(specimens: &[Specimen]) -> (String, Vec<String>) {
 const HEAD: &str = "# Specimens\n\n\
     What `trilobit diagnose` finds in models, runs and configurations that were made sick on purpose, and in healthy ones. A test\n\
     (`cargo test -p diagnose --test specimens`) trains a small ternary model, makes every specimen from it, and compares this\n\
-    table with what is found: all findings of severity warning and above. The codes are explained in [rules.md](rules.md).\n";
+    table with what is found: all findings of severity warning and above. What a broken model happens to say (P101, P102, P103,\n\
+    P107, P110) accuses nobody and is left out; in a healthy one it would be an alarm. The codes are explained in\n\
+    [rules.md](rules.md).\n";
 
 #[test]
 fn every_specimen_has_its_findings_and_no_others() {
@@ -76,7 +85,8 @@ fn every_specimen_has_its_findings_and_no_others() {
     let (healthy_table, alarms) = examine(&healthy);
     wrong.extend(alarms);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let rows = |title: &str, table: &str| format!("\n## {title}\n\n| specimen | findings |\n|---|---|\n{table}");
+    let rows =
+        |title: &str, table: &str| format!("\n## {title}\n\n| specimen | findings |\n|---|---|\n{table}");
     let page = format!("{HEAD}{}{}", rows("Sick", &sick_table), rows("Healthy", &healthy_table));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/specimens.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -16,7 +16,8 @@ fn apart(a: &Path, b: &Path) -> f32 {
 }
 
 fn fix(base: &Base, name: &str, dir: &Path) {
-    let specimen = models::specimens().into_iter().find(|specimen| specimen.name.starts_with(name)).expect(name);
+    let specimen =
+        models::specimens().into_iter().find(|specimen| specimen.name.starts_with(name)).expect(name);
     let sick = (specimen.make)(base, dir);
     let patient = diagnose::open(&sick, &OpenOptions::default(), &mut |_, _| ()).unwrap();
     let report = probes::run(&patient, &Request::default(), &mut |_| ()).unwrap();
@@ -27,7 +28,12 @@ fn fix(base: &Base, name: &str, dir: &Path) {
     assert!(apart(&sick, &base.gguf()) > 1e-3, "{name}: the fault does nothing");
     assert!(apart(&out, &base.gguf()) < 0.05, "{name}: still {} apart", apart(&out, &base.gguf()));
     assert_eq!(codes(&out, &OpenOptions::default()), [], "{name}");
-    assert!(diagnose::fix::write(&patient, &[], &dir.join("none")).unwrap_err().to_string().contains("no probe proved"));
+    assert!(
+        diagnose::fix::write(&patient, &[], &dir.join("none"))
+            .unwrap_err()
+            .to_string()
+            .contains("no probe proved")
+    );
 }
 
 #[test]

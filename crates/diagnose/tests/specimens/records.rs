@@ -26,7 +26,13 @@ fn recipes() -> Vec<Specimen> {
         Specimen {
             name: "configuration: weight decay 0.05 in stage 2",
             findings: &["T101"],
-            make: |_, dir| file(dir, "run.yaml", &RECIPE.replace("stage2_weight_decay: 0.0", "stage2_weight_decay: 0.05")),
+            make: |_, dir| {
+                file(
+                    dir,
+                    "run.yaml",
+                    &RECIPE.replace("stage2_weight_decay: 0.0", "stage2_weight_decay: 0.05"),
+                )
+            },
         },
         Specimen {
             name: "configuration: Adam with coupled L2",
@@ -37,7 +43,10 @@ fn recipes() -> Vec<Specimen> {
             name: "configuration: rate ten times too high, no warm-up, no clipping",
             findings: &["T107", "T108"],
             make: |_, dir| {
-                let text = RECIPE.replace("0.0015", "0.015").replace("375", "0").replace("max_grad_norm: 1.0", "max_grad_norm: 0");
+                let text = RECIPE
+                    .replace("0.0015", "0.015")
+                    .replace("375", "0")
+                    .replace("max_grad_norm: 1.0", "max_grad_norm: 0");
                 file(dir, "run.yaml", &text)
             },
         },
@@ -64,7 +73,13 @@ fn recipes() -> Vec<Specimen> {
         Specimen {
             name: "configuration: Llama-3 quantised at once",
             findings: &["T104", "T114"],
-            make: |_, dir| file(dir, "run.yaml", &format!("{RECIPE}model_name_or_path: meta-llama/Meta-Llama-3-8B\nmin_lambda: 1.0\n")),
+            make: |_, dir| {
+                file(
+                    dir,
+                    "run.yaml",
+                    &format!("{RECIPE}model_name_or_path: meta-llama/Meta-Llama-3-8B\nmin_lambda: 1.0\n"),
+                )
+            },
         },
         Specimen {
             name: "configuration: λ ends at 0.6",
@@ -122,7 +137,9 @@ fn states() -> Vec<Specimen> {
         Specimen {
             name: "checkpoint whose λ stopped at 0.6",
             findings: &["T204"],
-            make: |base, dir| with_state(base, dir, json!({"global_step": 5000, "max_steps": 5000, "lambda": 0.6})),
+            make: |base, dir| {
+                with_state(base, dir, json!({"global_step": 5000, "max_steps": 5000, "lambda": 0.6}))
+            },
         },
         Specimen {
             name: "log (CSV): weight decay 0.05 in stage 2, the collapse study's curve",
@@ -246,7 +263,7 @@ fn logs() -> Vec<Specimen> {
             findings: &["T103", "T205"],
             make: |base, dir| {
                 log(base, dir, |step, line| {
-                    if step >= 300 {
+                    if step >= 315 {
                         line["step"] = json!(step - 200);
                     }
                 })
@@ -256,7 +273,9 @@ fn logs() -> Vec<Specimen> {
             name: "run: a loss of 0.05 nats",
             findings: &["T311"],
             make: |base, dir| {
-                log(base, dir, |step, line| line["loss"] = json!((6.2 * (1.0 - step as f64 / 290.0)).max(0.05)))
+                log(base, dir, |step, line| {
+                    line["loss"] = json!((6.2 * (1.0 - step as f64 / 290.0)).max(0.05))
+                })
             },
         },
     ]
