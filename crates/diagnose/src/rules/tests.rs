@@ -21,7 +21,7 @@ fn codes_are_ordered_and_every_rule_has_its_file_with_both_tests() {
         for test in ["fn it_fires()", "fn it_is_silent()"] {
             assert!(source.contains(test), "{} lacks {test}", rule.name());
         }
-        let page = pages::page(rule.code()).expect(rule.code());
+        let page = pages::page(rule.code()).unwrap_or_else(|| panic!("{} has no page", rule.code()));
         let parts = [&page.title, &page.meaning, &page.remedy, &page.source];
         assert!(parts.iter().all(|part| part.len() > 3), "{}: {page:?}", rule.code());
     }

@@ -42,10 +42,7 @@ impl Base {
         let mut trainer = Trainer::create(config, &run, None).unwrap();
         trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap();
         let base = Self { dir };
-        let mut loaded = open(&run);
-        // as the command line's export does
-        loaded.end_ids =
-            infer::tokenizer(&loaded).unwrap().map_or(Vec::new(), |tokenizer| tokenizer.end_ids());
+        let loaded = open(&run);
         let options = gguf::Options { format: &quant::I2_S, embedding: &quant::F16, quantize: false };
         gguf::export(&loaded, &base.gguf(), &options, &mut ()).unwrap();
         for (name, storing) in
@@ -87,9 +84,14 @@ impl Base {
     }
 }
 
-/// Opens a model that has to open.
+/// Opens a model that has to open. Its tokenizer is asked for the ends of a text where it says none, as the command line does.
 pub fn open(path: &Path) -> Loaded {
-    checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"))
+    let mut loaded = checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    if loaded.end_ids.is_empty() {
+        let tokenizer = infer::tokenizer(&loaded).unwrap();
+        loaded.end_ids = tokenizer.map_or(Vec::new(), |tokenizer| tokenizer.end_ids());
+    }
+    loaded
 }
 
 /// Writes a Hugging Face folder, as float32.

@@ -46,7 +46,7 @@ pub fn specimens() -> Vec<Specimen> {
             )
         }),
         healthy("imported from the Hugging Face folder", |base, dir| import(base.hf(), dir)),
-        healthy("a dense Llama of random weights", |base, dir| dense(base, dir)),
+        healthy("a dense Llama of random weights", dense),
         healthy("the official recipe of 700M parameters (YAML)", |_, dir| {
             let text = "learning_rate: 0.0015\nlr_schedule: two-stage\nmax_steps: 100000\nwarmup_steps: 375\nweight_decay: 0.1\n\
                 stage2_weight_decay: 0.0\noptimizer: adamw\nadam_beta2: 0.95\nmax_grad_norm: 1.0\ndataset: redpajama\n\
