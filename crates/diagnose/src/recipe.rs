@@ -108,130 +108,129 @@ impl Recipe {
 
     /// By the key names of other trainers: Hugging Face, nanotron, DeepSpeed, and the ones people write themselves.
     pub fn of_keys(keys: &Keys) -> Self {
-        let count = |names: &[&str]| keys.number(names).filter(|n| *n >= 0.0).map(|n| n as u64);
-        let lambda_max =
-            keys.number(&["max_lambda", "lambda_max", "lambda_end", "final_lambda", "lambda_final"]);
-        let lambda_min = keys.number(&["min_lambda", "lambda_min", "lambda_start", "initial_lambda"]);
-        let steps = count(&[
-            "max_steps",
-            "train_steps",
-            "total_steps",
-            "num_steps",
-            "train.steps",
-            "num_training_steps",
-        ]);
-        let ramp =
-            keys.number(&["lambda_warmup.warmup_steps", "lambda_warmup_steps", "quantization_warmup_steps"]);
+        Self::optimisation(keys).or(Self::quantities(keys)).or(Self::surroundings(keys))
+    }
+
+    /// Rates, decays, the optimiser.
+    fn optimisation(keys: &Keys) -> Self {
+        let second = [
+            "stage2_weight_decay",
+            "weight_decay_stage2",
+            "weight_decay2",
+            "stage2_wd",
+            "wd2",
+            "final_weight_decay",
+        ];
+        let clip =
+            ["max_grad_norm", "clip_grad", "gradient_clipping", "grad_clip", "clip", "gradient_clip_val"];
+        let curve = ["lr_scheduler_type", "lr_decay_style", "schedule.kind", "lr_schedule", "scheduler.type"];
         Self {
-            steps,
-            warmup: count(&[
-                "lr_warmup_steps",
-                "warmup_steps",
-                "schedule.warmup",
-                "num_warmup_steps",
-                "warmup",
-            ]),
+            warmup: count(
+                keys,
+                &["lr_warmup_steps", "warmup_steps", "schedule.warmup", "num_warmup_steps", "warmup"],
+            ),
             peak: keys.number(&["learning_rate", "peak_lr", "max_lr", "schedule.peak", "lr", "base_lr"]),
-            schedule: keys.text(&[
-                "lr_scheduler_type",
-                "lr_decay_style",
-                "schedule.kind",
-                "lr_schedule",
-                "scheduler.type",
-            ]),
+            schedule: keys.text(&curve),
             weight_decay: keys.number(&["stage1_weight_decay", "stage1_wd", "weight_decay", "wd"]),
-            weight_decay2: keys.number(&[
-                "stage2_weight_decay",
-                "weight_decay_stage2",
-                "weight_decay2",
-                "stage2_wd",
-                "wd2",
-                "final_weight_decay",
-            ]),
+            weight_decay2: keys.number(&second),
             optimizer: optimizer(keys),
             beta2: keys.number(&["adam_beta2", "beta2", "betas.1"]),
-            clip: keys.number(&[
-                "max_grad_norm",
-                "clip_grad",
-                "gradient_clipping",
-                "grad_clip",
-                "clip",
-                "gradient_clip_val",
-            ]),
-            batch: keys.number(&[
-                "per_device_train_batch_size",
-                "micro_batch_size",
-                "train_micro_batch_size_per_gpu",
-                "batch_size",
-                "train.batch",
-            ]),
-            accumulation: keys.number(&[
-                "gradient_accumulation_steps",
-                "batch_accumulation_per_replica",
-                "grad_accum",
-                "accumulation",
-                "accumulation_steps",
-            ]),
-            sequence: keys.number(&[
-                "max_seq_length",
-                "sequence_length",
-                "seq_length",
-                "seq_len",
-                "train.sequence",
-                "block_size",
-                "max_seq_len",
-            ]),
-            devices: keys.number(&["world_size", "num_devices", "n_gpus", "parallelism.dp"]),
-            target_tokens: keys.number(&[
-                "target_tokens",
-                "total_tokens",
-                "train_tokens",
-                "max_tokens",
-                "token_target",
-                "max_train_tokens",
-            ]),
-            eval_every: count(&[
-                "eval_steps",
-                "eval_interval",
-                "eval_every",
-                "evaluation_every",
-                "val_check_interval",
-                "validate_every",
-            ]),
-            lambda_end: lambda_max,
-            lambda_full_at: ramp
-                .zip(steps)
-                .filter(|(_, steps)| *steps > 0)
-                .map(|(ramp, steps)| ramp / steps as f64),
-            lambda_at_once: lambda_min == Some(1.0),
-            data: keys.texts(&[
-                "dataset_name",
-                "dataset",
-                "datasets",
-                "hf_dataset_or_datasets",
-                "train_file",
-                "data_path",
-                "dataset_path",
-            ]),
-            pretrained: keys.text(&[
-                "model_name_or_path",
-                "init_from",
-                "pretrained",
-                "base_model",
-                "teacher_init",
-                "resume_weights",
-            ]),
+            clip: keys.number(&clip),
             weight_average: keys.number(&["ema_decay", "ema", "weight_ema", "swa_lr", "ema_beta"]),
-            language_weight: keys.number(&[
-                "continue_pretrain",
-                "ce_weight",
-                "lm_weight",
-                "cross_entropy_weight",
-                "lm_loss_weight",
-            ]),
-            vocabulary: count(&["vocab_size", "model.vocabulary", "padded_vocab_size"]),
+            ..Self::default()
+        }
+    }
+
+    /// Steps, tokens, sizes.
+    fn quantities(keys: &Keys) -> Self {
+        let steps =
+            ["max_steps", "train_steps", "total_steps", "num_steps", "train.steps", "num_training_steps"];
+        let batch = [
+            "per_device_train_batch_size",
+            "micro_batch_size",
+            "train_micro_batch_size_per_gpu",
+            "batch_size",
+            "train.batch",
+        ];
+        let accumulation = [
+            "gradient_accumulation_steps",
+            "batch_accumulation_per_replica",
+            "grad_accum",
+            "accumulation",
+            "accumulation_steps",
+        ];
+        let sequence = [
+            "max_seq_length",
+            "sequence_length",
+            "seq_length",
+            "seq_len",
+            "train.sequence",
+            "block_size",
+            "max_seq_len",
+        ];
+        let target = [
+            "target_tokens",
+            "total_tokens",
+            "train_tokens",
+            "max_tokens",
+            "token_target",
+            "max_train_tokens",
+        ];
+        let evaluations = [
+            "eval_steps",
+            "eval_interval",
+            "eval_every",
+            "evaluation_every",
+            "val_check_interval",
+            "validate_every",
+        ];
+        Self {
+            steps: count(keys, &steps),
+            batch: keys.number(&batch),
+            accumulation: keys.number(&accumulation),
+            sequence: keys.number(&sequence),
+            devices: keys.number(&["world_size", "num_devices", "n_gpus", "parallelism.dp"]),
+            target_tokens: keys.number(&target),
+            eval_every: count(keys, &evaluations),
+            vocabulary: count(keys, &["vocab_size", "model.vocabulary", "padded_vocab_size"]),
             parameters: keys.number(&["num_parameters", "total_params", "n_params"]),
-            own: None,
+            ..Self::default()
+        }
+    }
+
+    /// λ, data, other losses, where training starts from.
+    fn surroundings(keys: &Keys) -> Self {
+        let ramp =
+            keys.number(&["lambda_warmup.warmup_steps", "lambda_warmup_steps", "quantization_warmup_steps"]);
+        let steps = Self::quantities(keys).steps.filter(|steps| *steps > 0);
+        let least = keys.number(&["min_lambda", "lambda_min", "lambda_start", "initial_lambda"]);
+        let data = [
+            "dataset_name",
+            "dataset",
+            "datasets",
+            "hf_dataset_or_datasets",
+            "train_file",
+            "data_path",
+            "dataset_path",
+        ];
+        let language =
+            ["continue_pretrain", "ce_weight", "lm_weight", "cross_entropy_weight", "lm_loss_weight"];
+        let from =
+            ["model_name_or_path", "init_from", "pretrained", "base_model", "teacher_init", "resume_weights"];
+        Self {
+            lambda_end: keys.number(&[
+                "max_lambda",
+                "lambda_max",
+                "lambda_end",
+                "final_lambda",
+                "lambda_final",
+            ]),
+            lambda_full_at: ramp.zip(steps).map(|(ramp, steps)| ramp / steps as f64),
+            lambda_at_once: least == Some(1.0),
+            data: keys.texts(&data),
+            pretrained: keys.text(&from),
+            language_weight: keys.number(&language),
+            ..Self::default()
         }
     }
 
@@ -299,6 +298,11 @@ impl Recipe {
 
 /// λ that counts as 1: sigmoid with k = 15 ends at 0.99945.
 pub(crate) const FULL: f64 = 0.99;
+
+/// A whole number; a negative one means none.
+fn count(keys: &Keys, names: &[&str]) -> Option<u64> {
+    keys.number(names).filter(|number| *number >= 0.0).map(|number| number as u64)
+}
 
 fn is_two_stage(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();

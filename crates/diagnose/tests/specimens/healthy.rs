@@ -10,50 +10,51 @@ use formats::quant;
 use std::path::{Path, PathBuf};
 
 /// All of them.
-pub fn specimens() -> Vec<Specimen> {
-    let healthy = |name, make| Specimen { name, findings: &[], make };
-    vec![
-        healthy("the trained run", |base, _| base.run()),
-        healthy("its last checkpoint", |base, _| base.checkpoint()),
-        healthy("its log alone", |base, _| base.path("run/metrics.jsonl")),
-        healthy("its configuration alone", |base, _| base.path("run/config.toml")),
-        healthy("exported to Hugging Face, packed", |base, _| base.hf()),
-        healthy("exported to Hugging Face, packed with inverse scales", |base, _| base.path("inverted")),
-        healthy("exported to Hugging Face, latent weights", |base, _| base.path("online")),
-        healthy("ternary weights exported to Hugging Face as online", |base, dir| {
-            let out = dir.join("online");
-            export_hf(&base.ternary(), &out, Storing::Online);
-            out
-        }),
-        healthy("exported to GGUF, I2_S", |base, _| base.gguf()),
-        healthy("exported to GGUF, F16", |base, dir| {
-            let options = dialect::Options { format: &quant::F16, embedding: &quant::F16, quantize: false };
-            let out = dir.join("model.gguf");
-            dialect::export(&open(&base.run()), &out, &options, &mut ()).unwrap();
-            out
-        }),
-        healthy("GGUF with garbage behind its scales, as a C writer leaves it", |base, dir| {
-            gguf(
-                base,
-                dir,
-                |_| (),
-                |_, format, content| {
-                    if format.name() == "I2_S" {
-                        let tail = content.len() - 28;
-                        content[tail..].fill(0xcd);
-                    }
-                },
-            )
-        }),
-        healthy("imported from the Hugging Face folder", |base, dir| import(base.hf(), dir)),
-        healthy("a dense Llama of random weights", dense),
-        healthy("the official recipe of 700M parameters (YAML)", |_, dir| {
-            let text = "learning_rate: 0.0015\nlr_schedule: two-stage\nmax_steps: 100000\nwarmup_steps: 375\nweight_decay: 0.1\n\
+pub static SPECIMENS: &[Specimen] = &[
+    healthy("the trained run", |base, _| base.run()),
+    healthy("its last checkpoint", |base, _| base.checkpoint()),
+    healthy("its log alone", |base, _| base.path("run/metrics.jsonl")),
+    healthy("its configuration alone", |base, _| base.path("run/config.toml")),
+    healthy("exported to Hugging Face, packed", |base, _| base.hf()),
+    healthy("exported to Hugging Face, packed with inverse scales", |base, _| base.path("inverted")),
+    healthy("exported to Hugging Face, latent weights", |base, _| base.path("online")),
+    healthy("ternary weights exported to Hugging Face as online", |base, dir| {
+        let out = dir.join("online");
+        export_hf(&base.ternary(), &out, Storing::Online);
+        out
+    }),
+    healthy("exported to GGUF, I2_S", |base, _| base.gguf()),
+    healthy("exported to GGUF, F16", |base, dir| {
+        let options = dialect::Options { format: &quant::F16, embedding: &quant::F16, quantize: false };
+        let out = dir.join("model.gguf");
+        dialect::export(&open(&base.run()), &out, &options, &mut ()).unwrap();
+        out
+    }),
+    healthy("GGUF with garbage behind its scales, as a C writer leaves it", |base, dir| {
+        gguf(
+            base,
+            dir,
+            |_| (),
+            |_, format, content| {
+                if format.name() == "I2_S" {
+                    let tail = content.len() - 28;
+                    content[tail..].fill(0xcd);
+                }
+            },
+        )
+    }),
+    healthy("imported from the Hugging Face folder", |base, dir| import(base.hf(), dir)),
+    healthy("a dense Llama of random weights", dense),
+    healthy("the official recipe of 700M parameters (YAML)", |_, dir| {
+        let text = "learning_rate: 0.0015\nlr_schedule: two-stage\nmax_steps: 100000\nwarmup_steps: 375\nweight_decay: 0.1\n\
                 stage2_weight_decay: 0.0\noptimizer: adamw\nadam_beta2: 0.95\nmax_grad_norm: 1.0\ndataset: redpajama\n\
                 num_parameters: 700000000\n";
-            file(dir, "official.yaml", text)
-        }),
-    ]
+        file(dir, "official.yaml", text)
+    }),
+];
+
+const fn healthy(name: &'static str, make: fn(&Base, &Path) -> PathBuf) -> Specimen {
+    Specimen { name, findings: &[], make }
 }
 
 fn import(from: PathBuf, dir: &Path) -> PathBuf {

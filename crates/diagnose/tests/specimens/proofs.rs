@@ -16,8 +16,7 @@ fn apart(a: &Path, b: &Path) -> f32 {
 }
 
 fn fix(base: &Base, name: &str, dir: &Path) {
-    let specimen =
-        models::specimens().into_iter().find(|specimen| specimen.name.starts_with(name)).expect(name);
+    let specimen = models::specimens().find(|specimen| specimen.name.starts_with(name)).expect(name);
     let sick = (specimen.make)(base, dir);
     let patient = diagnose::open(&sick, &OpenOptions::default(), &mut |_, _| ()).unwrap();
     let report = probes::run(&patient, &Request::default(), &mut |_| ()).unwrap();
