@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod checkpoint;
 mod data;
+mod diagnose;
 mod distill;
 mod eval;
 mod export;
@@ -42,6 +43,8 @@ pub enum Command {
     Checkpoint(checkpoint::Args),
     /// Make a checkpoint of any model: a Hugging Face folder, a GGUF or a llama2.c file
     Import(import::Args),
+    /// Say why a model, a run or a configuration is sick, and what to do
+    Diagnose(diagnose::Args),
     /// Write a model as a Hugging Face folder or a GGUF file
     Export(export::Args),
     /// Continue a prompt
@@ -76,6 +79,7 @@ impl Command {
             Self::Distill(args) => distill::run(args),
             Self::Checkpoint(args) => checkpoint::run(args),
             Self::Import(args) => import::run(args),
+            Self::Diagnose(args) => diagnose::run(args),
             Self::Export(args) => export::run(args),
             Self::Generate(args) => generate::run(args),
             Self::Chat(args) => chat::run(args),
