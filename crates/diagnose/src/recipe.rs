@@ -90,6 +90,7 @@ impl Recipe {
             optimizer: Some(match train.optimizer {
                 Own::Adamw => Optimizer::Adamw,
                 Own::Adam => Optimizer::AdamL2,
+                Own::Muon => Optimizer::Other("muon".into()),
             }),
             beta2: Some(train.beta2),
             clip: Some(train.clip),
