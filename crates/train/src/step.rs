@@ -17,6 +17,7 @@ use crate::ops::linear::{self, Weight};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
 use crate::ops::{Machine, Precision, add, embedding};
+use crate::schedule::Order;
 use crate::shadow::Shadow;
 use crate::teacher::{Lesson, Taps};
 use kernels::gemm::{self, Arithmetic, View};
@@ -97,7 +98,10 @@ pub struct Network {
     rows: usize,
     /// the packed head is that of these weights
     head_is_packed: bool,
-    precision: Precision,
+    /// (L)
+    precisions: Vec<Precision>,
+    /// (L): when each layer is quantised, 0 for the first; empty where all are together
+    pub ranks: Vec<usize>,
     rope: Rope,
     activations: Activations,
     buffers: Buffers,
@@ -147,7 +151,8 @@ impl Network {
             sequence: dimensions.sequence,
             rows,
             head_is_packed: false,
-            precision: Precision::Integer,
+            precisions: vec![Precision::Integer; config.layers],
+            ranks: Vec::new(),
             rope: Rope::new(config, dimensions.sequence),
             activations: Activations::new(config, Extent { rows, blend: dimensions.blend }, kept),
             buffers: Buffers::new(config, rows),
@@ -157,18 +162,31 @@ impl Network {
 
     /// Quantises all projections anew; to be called when the weights or λ have changed.
     pub fn renew(&mut self, lambda: f32) {
+        let layers = self.weights.config.layers;
+        let ranks = std::mem::take(&mut self.ranks);
+        self.renew_layers(|layer| match ranks.get(layer) {
+            Some(rank) => Order::of_layer(lambda, *rank, layers),
+            None => lambda,
+        });
+        self.ranks = ranks;
+    }
+
+    /// The same with a λ for each layer.
+    pub fn renew_layers(&mut self, lambda: impl Fn(usize) -> f32) {
         let Weights { config, layout, data } = &self.weights;
         self.head_is_packed = false;
-        self.precision = Precision::of(config.linear, lambda);
+        let precision = |layer: usize| Precision::of(config.linear, lambda(layer));
+        self.precisions.iter_mut().enumerate().for_each(|(layer, slot)| *slot = precision(layer));
         if config.linear == LinearKind::Dense {
             return;
         }
         let _clock = clock::begin(Op::Quantise, 0, size_of_val(&**data));
         let pool = &self.machine.pool;
-        for (block, shadows) in layout.blocks.iter().zip(&mut self.shadows) {
+        for ((block, shadows), precision) in layout.blocks.iter().zip(&mut self.shadows).zip(&self.precisions)
+        {
             for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {
                 let slot = block.projection(projection);
-                shadow.renew(pool, self.precision, slot.of(data), slot.cols);
+                shadow.renew(pool, *precision, slot.of(data), slot.cols);
             }
         }
     }
@@ -255,7 +273,7 @@ impl Network {
                 weights: &self.weights,
                 shadows: &self.shadows[layer],
                 layer,
-                precision: self.precision,
+                precision: self.precisions[layer],
                 shape,
                 rope: &self.rope,
             };
@@ -335,7 +353,7 @@ impl Network {
                 weights: &self.weights,
                 shadows: &self.shadows[layer],
                 layer,
-                precision: self.precision,
+                precision: self.precisions[layer],
                 shape,
                 rope: &self.rope,
             };

@@ -10,7 +10,7 @@ use crate::optim::muon::Muon;
 use crate::peers::Peers;
 use crate::probe::Probe;
 use crate::records::{Records, resident_bytes};
-use crate::schedule::{Point, Schedule};
+use crate::schedule::{Order, Point, Schedule};
 use crate::start::Start;
 use crate::state::{Best, State};
 use crate::step::{Dimensions, MicroBatch, slice_of};
@@ -155,6 +155,7 @@ impl Trainer {
         if heals {
             trainer.share_weights();
         }
+        trainer.state.ranks = trainer.order_of_layers();
         trainer.agree()?;
         records.begin()?;
         records.run.write_facts(&trainer.facts()?)?;
@@ -201,6 +202,7 @@ impl Trainer {
             cursor: loader.cursor(),
             guard: Guard::new(train.spike_ratio, train.spike_window),
             best: None,
+            ranks: Vec::new(),
         };
         let mut engine = engine(&config, share.batch, weights, group);
         if let Some(distill) = &config.distill {
@@ -226,6 +228,31 @@ impl Trainer {
         })
     }
 
+    /// When each layer is quantised; empty where all are together. Rank 0 decides alone.
+    fn order_of_layers(&mut self) -> Vec<usize> {
+        let layers = self.config.model.layers;
+        match self.config.lambda.order {
+            Order::Together => Vec::new(),
+            Order::LastFirst => (0..layers).rev().collect(),
+            Order::LeastSensitiveFirst => {
+                self.valid.rewind();
+                self.valid.next(&mut self.valid_batch);
+                let mut order: Vec<(f64, usize)> =
+                    (0..layers).map(|layer| (self.loss_without(layer), layer)).collect();
+                order.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let mut ranks = vec![0; layers];
+                order.iter().enumerate().for_each(|(rank, (_, layer))| ranks[*layer] = rank);
+                ranks
+            }
+        }
+    }
+
+    /// Loss of the validation batch in hand with this layer alone at λ = 1.
+    fn loss_without(&mut self, layer: usize) -> f64 {
+        self.engine.network.renew_layers(|other| if other == layer { 1.0 } else { 0.0 });
+        self.engine.network.evaluate(MicroBatch::of(&self.valid_batch))
+    }
+
     fn share_weights(&mut self) {
         if let Some(peers) = &mut self.engine.peers {
             peers.broadcast(&mut self.engine.network.weights);
@@ -241,6 +268,7 @@ impl Trainer {
             self.state = serde_json::from_slice(&state).expect("what rank 0 wrote");
         }
         self.engine.optimizer.steps = self.state.updates;
+        self.engine.network.ranks.clone_from(&self.state.ranks);
         Ok(self.train.seek(&self.state.cursor)?)
     }
 
