@@ -16,7 +16,7 @@ use crate::ops::heads::{self, Heads};
 use crate::ops::linear::{self, Weight};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
-use crate::ops::{Machine, Precision, add, embedding};
+use crate::ops::{Machine, Precision, add, add_and_keep, embedding, keep};
 use crate::schedule::Order;
 use crate::shadow::Shadow;
 use crate::teacher::{Lesson, Taps};
@@ -430,7 +430,7 @@ impl<'a> Block<'a> {
         let Buffers { stream, branch, .. } = buffers;
         let (query, kv) = (config.query_width(), config.kv_width());
 
-        saved.input.copy_from_slice(stream);
+        keep(&machine.pool, stream, saved.input, config.hidden);
         norm::forward(
             machine,
             self.rms_norm(Norm::Attention),
@@ -455,9 +455,8 @@ impl<'a> Block<'a> {
         let [_, input, ..] = &mut saved.inputs;
         norm::forward(machine, self.rms_norm(Norm::AttentionSub), self.precision, saved.mixed, input);
         linear::forward(machine, self.precision, self.weight(Projection::O), input, branch);
-        add(&machine.pool, stream, branch, config.hidden);
+        add_and_keep(&machine.pool, stream, branch, saved.middle, config.hidden);
 
-        saved.middle.copy_from_slice(stream);
         norm::forward(machine, self.rms_norm(Norm::Ffn), self.precision, stream, saved.norm(Norm::Ffn));
         let [_, _, input, _] = &saved.inputs;
         linear::forward(machine, self.precision, self.weight(Projection::Gate), input, saved.gate);
