@@ -89,6 +89,7 @@ fn one(step: &Step, name: &str) -> Option<f64> {
         "raw_loss" => Some(step.loss),
         "zero_share" => mean(&record.zero_share),
         "flip_rate" => mean(&record.flip_rate),
+        "scale" => mean(&record.scale),
         _ => columns::COLUMNS.iter().find(|column| column.key == name).and_then(|column| (column.of)(step)),
     }
 }

@@ -5,8 +5,8 @@ use crate::expr::{Missing, Path, Scope, Value};
 use crate::measure::Measured;
 use crate::points::Point;
 
-/// Measures of the metrics' records that are one number a line.
-pub const MEASURES: [&str; 17] = [
+/// What is measured over time; of a measure that has a value for each layer it is their mean.
+pub const MEASURES: [&str; 18] = [
     "loss",
     "raw_loss",
     "bits_per_byte",
@@ -23,6 +23,7 @@ pub const MEASURES: [&str; 17] = [
     "repetition",
     "zero_share",
     "flip_rate",
+    "scale",
     "state",
 ];
 /// What a run has once.
