@@ -3,7 +3,7 @@
 
     python torch_step.py --config S --dtype bf16 --compile --threads 2
 
-S, M and G are the training shapes of the benchmark tables. Two warm-up steps, then the median of
+S, M and G are the training shapes of the benchmark tables, B is SmolLM2-135M's halfway through gradual quantisation. Two warm-up steps, then the median of
 seven, all on one batch; prints one JSON line. The model and its update are those of train_torch.py.
 """
 
@@ -24,7 +24,10 @@ SHAPES = {  # hidden, layers, vocabulary, batch, sequence
     "S": (256, 6, 8192, 16, 256),
     "M": (512, 8, 8192, 16, 256),
     "G": (256, 4, 50257, 8, 128),
+    "B": (576, 30, 49152, 8, 256),
 }
+BLENDED = {"B": 0.5}  # λ; 1 elsewhere
+SMOLLM2 = {"kv_heads": 3, "ffn": 1536, "activation": "silu", "sub_norms": False, "tied": True}
 
 
 def model_config(hidden: int, layers: int, vocabulary: int) -> dict:
@@ -53,11 +56,14 @@ def main() -> None:
     torch.manual_seed(0)
 
     hidden, layers, vocabulary, batch, sequence = SHAPES[args.config]
-    model = BitNet(model_config(hidden, layers, vocabulary), sequence)
+    changes = SMOLLM2 if args.config == "B" else {}
+    model = BitNet(model_config(hidden, layers, vocabulary) | changes, sequence)
     initialise(model, layers)
     trainer = Trainer(model, {}, args.dtype, args.compile)
     ids = torch.randint(vocabulary, (batch, sequence + 1))
     data = (ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+    if args.config in BLENDED:
+        data += (None, torch.tensor(BLENDED[args.config]))
 
     losses, seconds = [], []
     for _ in range(args.warmup + args.steps):

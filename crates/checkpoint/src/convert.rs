@@ -49,10 +49,19 @@ pub(crate) fn notes(config: &Config, reader: &str) -> Vec<String> {
 
 /// What the projections of a written network are, where `wants_ternary` says that the target holds codes.
 ///
-/// The latent weights of a ternary network are ternarised as at λ = 1: that is what they mean. Dense ones only where
-/// `quantize` asks for it.
+/// The latent weights of a ternary network are ternarised as at λ = 1: that is what they mean once its training has come there.
+/// Before that, and dense ones, only where `quantize` asks for it.
 pub(crate) fn target(model: &Loaded, wants_ternary: bool, quantize: bool) -> Result<LinearKind, FileError> {
     let unfit = |what: &str, remedy: &str| Err(FileError::new(&model.path, Kind::Unfit, what, remedy));
+    if let (Some(lambda), true, false) = (model.unfinished(), wants_ternary, quantize) {
+        let what = format!(
+            "its training had reached λ = {lambda:.3} of 1, so as a ternary network it is another, much worse model"
+        );
+        return unfit(
+            &what,
+            "train it to λ = 1 (--resume goes on), or ask for it with --quantize and see the cost",
+        );
+    }
     match (model.config().linear, wants_ternary) {
         (linear, true) if linear == LinearKind::Ternary || quantize => Ok(LinearKind::Ternary),
         (LinearKind::Dense, false) => Ok(LinearKind::Dense),

@@ -5,7 +5,7 @@ use crate::{gguf, hf, locate, native};
 use formats::llama2c::BitOrder;
 use formats::quant::I2sLayout;
 use formats::{FileError, Kind, bounded, limits, nearest};
-use model::{Config, Source};
+use model::{Config, LinearKind, Source};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +75,8 @@ pub struct Loaded {
     pub end_ids: Vec<u32>,
     /// id that begins a text
     pub bos: Option<u32>,
+    /// share of quantisation that the training of a checkpoint had reached, where it says so
+    pub lambda: Option<f64>,
     /// what was passed over or taken for granted, a sentence each
     pub warnings: Vec<String>,
 }
@@ -90,6 +92,7 @@ impl Loaded {
             chat_template: None,
             end_ids: Vec::new(),
             bos: None,
+            lambda: None,
             warnings: Vec::new(),
         }
     }
@@ -98,7 +101,15 @@ impl Loaded {
     pub fn config(&self) -> &Config {
         self.source.config()
     }
+
+    /// The λ at which training ended, if it was so far from 1 that the ternary network is another one.
+    pub fn unfinished(&self) -> Option<f64> {
+        self.lambda.filter(|lambda| self.config().linear == LinearKind::Ternary && *lambda < LAMBDA_MIN)
+    }
 }
+
+/// A schedule that only comes near 1 (a sigmoid) has arrived here.
+const LAMBDA_MIN: f64 = 0.99;
 
 /// What a file itself does not say.
 #[derive(Clone, Debug, Default)]
@@ -191,6 +202,7 @@ fn native_model(checkpoint: &native::Opened, warnings: Vec<String>) -> Result<Lo
         chat_template: checkpoint.chat_template()?,
         end_ids: checkpoint.ids(native::END_IDS),
         bos: checkpoint.ids(native::BOS).first().copied(),
+        lambda: checkpoint.state().get(native::LAMBDA).and_then(|lambda| lambda.as_f64()),
         warnings,
         ..Loaded::bare(source, Dialect::Native, checkpoint.dir())
     })

@@ -28,6 +28,8 @@ pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 pub const END_IDS: &str = "end_ids";
 /// Key of the state: a list of the one id that begins a text, or of none.
 pub const BOS: &str = "bos_ids";
+/// Key of the state: share of quantisation that training has reached.
+pub const LAMBDA: &str = "lambda";
 /// What the name of a tensor's scale adds to its own, where it is stored as ternary codes (I8).
 pub const SCALE_SUFFIX: &str = ".scale";
 

@@ -183,3 +183,19 @@ fn a_folder_that_exists_is_left_alone_and_odd_rows_are_named() {
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no leftovers");
 }
+
+/// A healing that was stopped on its way is no ternary model yet.
+#[test]
+fn what_has_not_reached_lambda_1_is_written_only_where_that_is_asked_for() {
+    let dir = testkit::temp_dir();
+    let mut model = native(&dir.path().join("native"), &base());
+    model.lambda = Some(0.6);
+    let error = hf::export(&model, &dir.path().join("a"), &options(Storing::Offline), &mut ()).unwrap_err();
+    let sentence = error.to_string();
+    assert!(sentence.contains("λ = 0.600") && sentence.contains("--quantize"), "{sentence}");
+    let forced = Options { quantize: true, ..options(Storing::Offline) };
+    let report = hf::export(&model, &dir.path().join("b"), &forced, &mut ()).unwrap();
+    assert!(!report.distortions.is_empty());
+    model.lambda = Some(0.9995);
+    hf::export(&model, &dir.path().join("c"), &options(Storing::Offline), &mut ()).unwrap();
+}

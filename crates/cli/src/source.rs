@@ -14,6 +14,13 @@ use std::path::PathBuf;
 pub struct SourceArgs {
     /// A run folder, a checkpoint folder, a Hugging Face folder, a GGUF file, or a llama2.c file (.bin)
     pub model: PathBuf,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// What files do not say themselves, as typed.
+#[derive(clap::Args)]
+pub struct ReadArgs {
     /// A tokenizer.json to use instead of the model's own
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -37,7 +44,7 @@ enum Bits {
     High,
 }
 
-impl SourceArgs {
+impl ReadArgs {
     /// What the file itself does not say.
     pub fn options(&self) -> OpenOptions {
         OpenOptions {
@@ -51,6 +58,13 @@ impl SourceArgs {
                 Bits::High => BitOrder::HighFirst,
             },
         }
+    }
+}
+
+impl SourceArgs {
+    /// What the file itself does not say.
+    pub fn options(&self) -> OpenOptions {
+        self.read.options()
     }
 
     /// Opens the model and warns about what was taken for granted. Where nothing says which ids end a text, the tokenizer is

@@ -1,8 +1,10 @@
-//! Perplexity against the definition, computed from the reference's logits.
+//! Perplexity against the definition, computed from the reference's logits, and against transformers.
 
 use eval::{EvalError, Perplexity, Windows, perplexity};
-use infer::{Engine, EngineOptions};
+use infer::{Engine, EngineOptions, KvType, Model};
 use model::{Config, Weights, reference};
+use serde_json::{Value, json};
+use std::path::Path;
 use text::Tokenizer;
 
 const TEXT: &str = "the cat and the dog and the bird and the fish sat on the mat, naïvely: 東京";
@@ -96,4 +98,40 @@ fn what_cannot_be_measured_is_an_error() {
     damaged.layout.final_norm.of_mut(&mut damaged.data)[0] = f32::NAN;
     let error = measure(&damaged, TEXT, windows(8, 8)).unwrap_err();
     assert!(matches!(error, EvalError::NotFinite { .. }), "{error}");
+}
+
+/// Each id i of a tiny model is the word `wi`.
+fn words(vocabulary: usize) -> Tokenizer {
+    let vocab: serde_json::Map<String, Value> =
+        (0..vocabulary).map(|id| (format!("w{id}"), id.into())).collect();
+    let json = json!({
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "w0" },
+        "pre_tokenizer": { "type": "Whitespace" },
+        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": false },
+    });
+    Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap()
+}
+
+/// The file comes from `tools/golden/perplexity.py`.
+#[test]
+fn the_perplexity_is_that_of_transformers() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let expected = std::fs::read(golden.join("perplexity.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&expected).unwrap();
+    let ids = expected["ids"].as_array().unwrap();
+    let text: Vec<String> = ids.iter().map(|id| format!("w{id}")).collect();
+    let (text, tokenizer) = (text.join(" "), words(101));
+    assert_eq!(tokenizer.encode(&text, false).len(), ids.len());
+    for case in expected["cases"].as_array().unwrap() {
+        let folder = golden.join("hf").join(case["model"].as_str().unwrap());
+        let options = EngineOptions { threads: 1, kv: Some(KvType::F32), ..EngineOptions::default() };
+        let engine = Model::open(&folder, &Default::default(), options).unwrap().engine;
+        let [window, stride] = ["window", "stride"].map(|key| case[key].as_u64().unwrap() as usize);
+        let mut session = engine.session(window).unwrap();
+        let windows = Windows { window, stride };
+        let result = perplexity(&mut session, &tokenizer, &text, windows, &mut |_, _| ()).unwrap();
+        let wanted = case["perplexity"].as_f64().unwrap();
+        assert!((result.perplexity / wanted - 1.0).abs() < 1e-4, "{case}: {}", result.perplexity);
+        assert_eq!(result.tokens as usize, ids.len() - 1);
+    }
 }

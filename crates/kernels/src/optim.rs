@@ -1,4 +1,4 @@
-//! One Adam step on a slice, with decoupled (AdamW) or coupled (L2) weight decay.
+//! The elementwise parts of optimisers: a step of Adam, with decoupled (AdamW) or coupled (L2) weight decay, and those of Muon.
 
 use crate::multiversion;
 
@@ -39,5 +39,29 @@ multiversion! {
             *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
             *p = *p * keep - rate * *m / (v.sqrt() * root + step.epsilon);
         }
+    }
+}
+
+multiversion! {
+    /// With `g = gradient · scale`: `m += (1 − momentum)·(g − m)`, then `out = g + momentum·(m − g)`.
+    pub fn nesterov(gradient: &[f32], scale: f32, momentum: f32, m: &mut [f32], out: &mut [f32]) {
+        assert!(gradient.len() == m.len() && gradient.len() == out.len());
+        for ((g, m), out) in gradient.iter().zip(m).zip(out) {
+            let g = g * scale;
+            *m += (1.0 - momentum) * (g - *m);
+            *out = g + momentum * (*m - g);
+        }
+    }
+
+    /// `p = p · keep − direction · rate`.
+    pub fn descend(p: &mut [f32], direction: &[f32], keep: f32, rate: f32) {
+        assert_eq!(p.len(), direction.len());
+        p.iter_mut().zip(direction).for_each(|(p, d)| *p = *p * keep - d * rate);
+    }
+
+    /// `x += y · factor`.
+    pub fn add_scaled(x: &mut [f32], y: &[f32], factor: f32) {
+        assert_eq!(x.len(), y.len());
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += y * factor);
     }
 }

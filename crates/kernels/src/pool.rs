@@ -412,6 +412,69 @@ unsafe impl<'a, T: Send> Partition for PerBlock<'a, T> {
     }
 }
 
+/// A matrix cut into equal rectangles, one for each block: those side by side first, then the next below.
+pub struct Grid<'a, T> {
+    data: *mut T,
+    len: usize,
+    width: usize,
+    rows: usize,
+    cols: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T: Send> Grid<'a, T> {
+    /// `data` as rows of `width` elements, cut into rectangles of `rows` × `cols`.
+    ///
+    /// # Panics
+    /// If the rectangles do not fill the matrix.
+    pub fn new(data: &'a mut [T], width: usize, (rows, cols): (usize, usize)) -> Grid<'a, T> {
+        let fills = width.is_multiple_of(cols) && data.len().is_multiple_of(rows * width);
+        assert!(fills, "{} rows of {width} are not rectangles of {rows} × {cols}", data.len() / width.max(1));
+        Grid { data: data.as_mut_ptr(), len: data.len(), width, rows, cols, life: PhantomData }
+    }
+}
+
+/// One rectangle of a [`Grid`].
+pub struct Rectangle<'a, T> {
+    first: *mut T,
+    stride: usize,
+    rows: usize,
+    cols: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+impl<T> Rectangle<'_, T> {
+    /// The elements of row `row`, counted from the rectangle's first.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: rows of a rectangle lie within the matrix and are nobody else's.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.cols) }
+    }
+}
+
+// SAFETY: sharing a `Grid` only allows `part`, whose contract keeps the parts disjoint; they move to other threads.
+unsafe impl<T: Send> Sync for Grid<'_, T> {}
+
+// SAFETY: `check` counts the rectangles; those of different blocks are disjoint, and a rectangle hands out its own rows only.
+unsafe impl<'a, T: Send> Partition for Grid<'a, T> {
+    type Part = Rectangle<'a, T>;
+
+    fn check(&self, _: usize, blocks: usize) {
+        let there = self.len / (self.rows * self.cols);
+        assert!(there == blocks, "{there} rectangles are not {blocks} blocks");
+    }
+
+    unsafe fn part(&self, _: Range<usize>, block: usize) -> Rectangle<'a, T> {
+        let across = self.width / self.cols;
+        let from = block / across * self.rows * self.width + block % across * self.cols;
+        let (rows, cols, stride) = (self.rows, self.cols, self.width);
+        Rectangle { first: self.data.wrapping_add(from), stride, rows, cols, life: PhantomData }
+    }
+}
+
 // SAFETY: there is nothing to share.
 unsafe impl Partition for () {
     type Part = ();

@@ -85,12 +85,48 @@ multiversion! {
     }
 }
 
+/// Columns of the matrices below: four 512-bit registers.
+pub const COLUMNS: usize = 64;
+
 multiversion! {
-    /// Gradient of softmax within attention: `p = p · (dp − mean) · factor`.
-    pub fn softmax_backward(p: &mut [f32], dp: &[f32], mean: f32, factor: f32) {
+    /// `most[c] = max(most[c], x[r][c])` over the rows of `x (R, COLUMNS)`.
+    pub fn largest_of_columns(x: &[f32], most: &mut [f32; COLUMNS]) {
+        let mut largest = *most;
+        for row in x.as_chunks::<COLUMNS>().0 {
+            for c in 0..COLUMNS {
+                largest[c] = if row[c] > largest[c] { row[c] } else { largest[c] };
+            }
+        }
+        *most = largest;
+    }
+
+    /// `x = e^(x · factor − shift[c])` for `x (R, COLUMNS)`.
+    pub fn exp_of_columns(x: &mut [f32], factor: f32, shift: &[f32; COLUMNS]) {
+        for row in x.as_chunks_mut::<COLUMNS>().0 {
+            for c in 0..COLUMNS {
+                row[c] = exp(row[c] * factor - shift[c]);
+            }
+        }
+    }
+
+    /// `sums[c] += Σ x[r][c]` over the rows of `x (R, COLUMNS)`.
+    pub fn sum_of_columns(x: &[f32], sums: &mut [f32; COLUMNS]) {
+        let mut total = *sums;
+        for row in x.as_chunks::<COLUMNS>().0 {
+            for c in 0..COLUMNS {
+                total[c] += row[c];
+            }
+        }
+        *sums = total;
+    }
+
+    /// Gradient of a softmax over columns: `dp = p · (dp − mean[c]) · factor` for `p, dp (R, COLUMNS)`.
+    pub fn softmax_backward_of_columns(p: &[f32], dp: &mut [f32], mean: &[f32; COLUMNS], factor: f32) {
         assert_eq!(p.len(), dp.len());
-        for (p, dp) in p.iter_mut().zip(dp) {
-            *p *= (dp - mean) * factor;
+        for (p, dp) in p.as_chunks::<COLUMNS>().0.iter().zip(dp.as_chunks_mut::<COLUMNS>().0) {
+            for c in 0..COLUMNS {
+                dp[c] = p[c] * ((dp[c] - mean[c]) * factor);
+            }
         }
     }
 }
@@ -128,6 +164,31 @@ mod tests {
             let total = exp_in_place(&mut powers, 1.0);
             let expected: f64 = x.iter().map(|v| f64::from(v - 1.0).exp()).sum();
             assert!((f64::from(total) - expected).abs() <= 1e-6 * expected);
+        }
+    }
+
+    #[test]
+    fn columns_are_what_rows_are_transposed() {
+        let (rows, factor) = (19, 0.5f32);
+        let x: Vec<f32> = (0..rows * COLUMNS).map(|i| (i as f32 * 0.7).sin() * 9.0).collect();
+        let (mut most, mut sums) = ([f32::NEG_INFINITY; COLUMNS], [0.0; COLUMNS]);
+        largest_of_columns(&x, &mut most);
+        let shift = most.map(|most| most * factor);
+        let mut p = x.clone();
+        exp_of_columns(&mut p, factor, &shift);
+        sum_of_columns(&p, &mut sums);
+        let (mean, mut dp) = ([0.25; COLUMNS], x.clone());
+        softmax_backward_of_columns(&p, &mut dp, &mean, factor);
+        for c in 0..COLUMNS {
+            let mut column: Vec<f32> = (0..rows).map(|r| x[r * COLUMNS + c] * factor).collect();
+            assert_eq!(most[c] * factor, largest(&column));
+            let sum = exp_in_place(&mut column, shift[c]);
+            assert!((sum / sums[c] - 1.0).abs() < 1e-6);
+            for (r, power) in column.iter().enumerate() {
+                let at = r * COLUMNS + c;
+                assert_eq!(p[at], *power);
+                assert!((dp[at] - power * (x[at] - 0.25) * factor).abs() < 1e-6);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kernels::pool::{PerWorker, Pool, Rows};
+use kernels::pool::{Grid, PerWorker, Pool, Rows};
 use proptest::prelude::*;
 
 #[test]
@@ -127,4 +127,27 @@ proptest! {
             prop_assert!(out[row * width..(row + 1) * width].iter().all(|v| *v == row + 1));
         }
     }
+}
+
+#[test]
+fn a_grid_hands_out_every_element_once() {
+    let pool = Pool::new(3);
+    let (width, rows, cols) = (12, 5, 4);
+    let mut matrix = vec![0u32; 15 * width];
+    let grid = Grid::new(&mut matrix, width, (rows, cols));
+    pool.for_rows(9, 1, grid, |task, mut rectangle| {
+        for row in 0..rows {
+            rectangle.row(row).iter_mut().for_each(|x| *x += 1 + task.start as u32);
+        }
+    });
+    for (at, value) in matrix.iter().enumerate() {
+        let (row, col) = (at / width, at % width);
+        assert_eq!(*value as usize, 1 + row / rows * 3 + col / cols, "({row}, {col})");
+    }
+}
+
+#[test]
+#[should_panic(expected = "are not rectangles of")]
+fn a_grid_that_does_not_fill_its_matrix_is_refused() {
+    Grid::new(&mut [0; 30], 6, (2, 3));
 }

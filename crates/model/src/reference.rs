@@ -45,6 +45,17 @@ impl<'a> Network<'a> {
 
     /// Logits `(T, V)` of one sequence; see [`logits`].
     pub fn logits(&self, tokens: &[u32], starts: &[u32], lambda: f32) -> Vec<f32> {
+        self.watched(tokens, starts, lambda, &mut |_| ())
+    }
+
+    /// As [`Network::logits`], and shows `watch` the residual stream, T rows of H, after each layer.
+    pub fn watched(
+        &self,
+        tokens: &[u32],
+        starts: &[u32],
+        lambda: f32,
+        watch: &mut dyn FnMut(&[Vec<f32>]),
+    ) -> Vec<f32> {
         let Weights { config, layout, data } = &*self.weights;
         let hidden = config.hidden;
         let frequencies = rope::inverse_frequencies(config);
@@ -55,6 +66,7 @@ impl<'a> Network<'a> {
             let block = Block { network: self, frequencies: &frequencies, layer, lambda };
             block.attention(&mut stream, starts);
             block.feed_forward(&mut stream);
+            watch(&stream);
         }
         let gain = layout.final_norm.of(data);
         let head = layout.head.of(data);

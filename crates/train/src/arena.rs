@@ -36,6 +36,8 @@ pub struct Saved<'a> {
     pub k: &'a mut [f32],
     /// (T, K·D)
     pub v: &'a mut [f32],
+    /// (T, N·D), (T, K·D): queries and keys before their heads' norms; empty where there are none
+    pub raw: [&'a mut [f32]; 2],
     /// (T, N·D): attention's result
     pub mixed: &'a mut [f32],
     /// (T, N): log-sum-exp of attention's rows
@@ -105,6 +107,7 @@ impl Activations {
             q: floats.take(query),
             k: floats.take(kv),
             v: floats.take(kv),
+            raw: [query, kv].map(|len| floats.take(len * usize::from(config.qk_norm))),
             mixed: floats.take(query),
             lse: floats.take(rows * config.heads),
             gate: floats.take(rows * config.ffn),
@@ -125,7 +128,8 @@ pub fn floats_per_block(config: &Config, extent: Extent) -> usize {
     let inputs = if kept(config, extent).1 { norms } else { 0 };
     let stream = 2 * config.hidden;
     let attention = 2 * config.query_width() + 2 * config.kv_width() + config.heads;
-    extent.rows * (8 + inputs + stream + attention + 2 * config.ffn)
+    let raw = if config.qk_norm { config.query_width() + config.kv_width() } else { 0 };
+    extent.rows * (8 + inputs + stream + attention + raw + 2 * config.ffn)
 }
 
 /// int8 elements that one block keeps.

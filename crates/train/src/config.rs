@@ -30,9 +30,11 @@ pub enum Optimizer {
     Adamw,
     /// Adam with L2 added to the gradient, as the collapse study ran it
     Adam,
+    /// Muon for the matrices of the blocks, AdamW for all else
+    Muon,
 }
 
-/// What the products of the backward are summed in.
+/// What the products of the backward are summed in, and those of the forward where λ < 1 or layers are dense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backward {
@@ -93,7 +95,7 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// bfp16 or f32
     pub backward: Backward,
-    /// adamw or adam
+    /// adamw, adam or muon
     pub optimizer: Optimizer,
     /// decay of the mean of the gradients
     pub beta1: f64,

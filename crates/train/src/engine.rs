@@ -4,6 +4,7 @@ use crate::clock::{self, Op};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Adam, Update};
 use crate::optim::gradient_norm;
+use crate::optim::muon::Muon;
 use crate::peers::Peers;
 use crate::step::{Dimensions, MicroBatch, Network};
 use model::{LinearKind, Weights};
@@ -35,6 +36,8 @@ pub struct Cpu {
     pub network: Network,
     /// both moments
     pub optimizer: Adam,
+    /// what updates the matrices of the blocks instead, where there are no other ranks
+    pub muon: Option<Muon>,
     /// the other ranks of the job, where there are any
     pub peers: Option<Peers>,
     /// λ of the shadows, `None` when the weights have changed since
@@ -55,7 +58,7 @@ impl Cpu {
         let moments = peers.as_ref().map_or(weights.data.len(), |peers| peers.shares.own_len());
         let optimizer = Adam::new(moments, optimizer);
         let network = Network::new(weights, dimensions, loss, threads);
-        Self { network, optimizer, peers, renewed: None, partial: Vec::new() }
+        Self { network, optimizer, muon: None, peers, renewed: None, partial: Vec::new() }
     }
 
     /// Quantises the weights if they, or the arithmetic of the linear layers, have changed.
@@ -144,10 +147,13 @@ impl Engine for Cpu {
 
     fn update(&mut self, update: Update) {
         let Network { machine, weights, gradients, .. } = &mut self.network;
-        let _clock = clock::begin(Op::Optimiser, 0, 7 * size_of_val(&**gradients));
-        match &mut self.peers {
-            Some(peers) => peers.update(&machine.pool, &mut self.optimizer, weights, gradients, update),
-            None => self.optimizer.step(&machine.pool, weights, gradients, update),
+        let (pool, adam) = (&machine.pool, &mut self.optimizer);
+        let macs = self.muon.as_ref().map_or(0, Muon::macs);
+        let _clock = clock::begin(Op::Optimiser, macs, 7 * size_of_val(&**gradients));
+        match (&mut self.peers, &mut self.muon) {
+            (Some(peers), _) => peers.update(pool, adam, weights, gradients, update),
+            (None, Some(muon)) => muon.step(pool, adam, weights, gradients, update),
+            (None, None) => adam.step(pool, weights, gradients, update),
         }
         self.renewed = None;
     }

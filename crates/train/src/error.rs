@@ -38,6 +38,10 @@ pub enum TrainError {
     )]
     Uneven { batch: usize, accumulation: usize, ranks: usize },
     #[error(
+        "train.optimizer = \"muon\" needs whole matrices, and ranks share them: train with one process, or with \"adamw\""
+    )]
+    MuonAlone,
+    #[error(
         "rank 0 told something that this program does not understand; start the same version of it on every machine"
     )]
     OtherVersion,

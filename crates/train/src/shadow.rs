@@ -44,18 +44,17 @@ impl Shadow {
         });
         let gamma = quantize::gamma(self.partial.iter().sum(), len);
         self.gamma = gamma;
-        pool.for_rows(len, ABSMEAN_BLOCK, Rows::new(&mut self.codes, 1), |range, codes| {
-            quantize::ternarise(&latent[range], gamma, codes);
-        });
-        match precision {
-            Precision::Integer => pack(pool, &self.codes, len / cols, cols, &mut self.packed),
-            Precision::Blend(lambda) => {
-                let codes = &self.codes;
-                pool.for_rows(len, ABSMEAN_BLOCK, Rows::new(&mut self.blended, 1), |range, blended| {
-                    quantize::blend_weights(&latent[range.clone()], &codes[range], gamma, lambda, blended);
-                });
+        let blend_width = self.blended.len() / len;
+        let parts = (Rows::new(&mut self.codes, 1), Rows::new(&mut self.blended, blend_width));
+        pool.for_rows(len, ABSMEAN_BLOCK, parts, |range, (codes, blended)| {
+            let latent = &latent[range];
+            quantize::ternarise(latent, gamma, codes);
+            if let Precision::Blend(lambda) = precision {
+                quantize::blend_weights(latent, codes, gamma, lambda, blended);
             }
-            Precision::Full => {}
+        });
+        if precision == Precision::Integer {
+            pack(pool, &self.codes, len / cols, cols, &mut self.packed);
         }
     }
 

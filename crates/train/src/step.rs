@@ -12,6 +12,7 @@ use crate::clock::{self, Op};
 use crate::loss::cross_entropy::{self, Gradients, Head, Options};
 use crate::ops::attention::{self, Qkv, Shape};
 use crate::ops::gate::{self, Gated};
+use crate::ops::heads::{self, Heads};
 use crate::ops::linear::{self, Weight};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
@@ -20,6 +21,7 @@ use crate::shadow::Shadow;
 use crate::teacher::{Lesson, Taps};
 use kernels::gemm::{self, Arithmetic, View};
 use kernels::pool::{PerWorker, Pool};
+use model::layout::{Extra, Slot};
 use model::{LinearKind, Norm, Projection, Weights};
 use std::ops::Range;
 
@@ -66,7 +68,7 @@ pub struct Dimensions {
     pub sequence: usize,
     /// whether any step has λ < 1
     pub blend: bool,
-    /// what the products of the backward are summed in
+    /// what the products of the backward are summed in, and those of the forward where λ < 1 or layers are dense
     pub backward: Arithmetic,
     /// nothing is ever trained: no gradients, and one block's activations at a time
     pub forward_only: bool,
@@ -122,7 +124,9 @@ impl Network {
             }),
             pool,
             gemm: gemm::Workspace::default(),
-            backward: gemm::Workspace::new(dimensions.backward),
+            linear: gemm::Workspace::new(dimensions.backward),
+            dinput: gemm::Workspace::new(dimensions.backward),
+            dweight: gemm::Workspace::new(dimensions.backward),
             logits: gemm::Workspace::new(dimensions.backward),
             dlogits: gemm::Workspace::new(dimensions.backward),
             ternary: kernels::ternary::select(),
@@ -356,7 +360,7 @@ impl Network {
 
 fn rms_norm_of_head(weights: &Weights) -> RmsNorm<'_> {
     let gain = Some(weights.layout.final_norm.of(&weights.data));
-    RmsNorm { exists: true, gain, epsilon: weights.config.norm_epsilon }
+    RmsNorm { exists: true, gain, epsilon: weights.config.final_epsilon() }
 }
 
 /// One transformer block with everything it only reads.
@@ -374,6 +378,23 @@ impl<'a> Block<'a> {
         let slot = self.weights.layout.blocks[self.layer].projection(projection);
         let shadow = &self.shadows[projection as usize];
         Weight { latent: slot.of(&self.weights.data), shadow, rows: slot.rows, cols: slot.cols }
+    }
+
+    /// The slots of what stands between a projection and RoPE: bias and gain.
+    fn head_slots(&self, projection: Projection) -> [Option<Slot>; 2] {
+        let block = &self.weights.layout.blocks[self.layer];
+        match projection {
+            Projection::Q => [block.extra(Extra::QBias), block.extra(Extra::QNorm)],
+            Projection::K => [block.extra(Extra::KBias), block.extra(Extra::KNorm)],
+            Projection::V => [block.extra(Extra::VBias), None],
+            Projection::O | Projection::Gate | Projection::Up | Projection::Down => [None, None],
+        }
+    }
+
+    fn heads(&self, projection: Projection) -> Heads<'a> {
+        let Weights { config, data, .. } = self.weights;
+        let [bias, gain] = self.head_slots(projection).map(|slot| slot.map(|slot| slot.of(data)));
+        Heads { bias, gain, epsilon: config.norm_epsilon }
     }
 
     fn gated(&self) -> Gated<'a> {
@@ -403,6 +424,11 @@ impl<'a> Block<'a> {
         linear::forward(machine, self.precision, self.weight(Projection::Q), input, saved.q);
         linear::forward(machine, self.precision, self.weight(Projection::K), input, saved.k);
         linear::forward(machine, self.precision, self.weight(Projection::V), input, saved.v);
+        let rows = self.shape.starts.len();
+        let [raw_q, raw_k] = &mut saved.raw;
+        heads::forward(machine, self.heads(Projection::Q), saved.q, raw_q, rows);
+        heads::forward(machine, self.heads(Projection::K), saved.k, raw_k, rows);
+        heads::forward(machine, self.heads(Projection::V), saved.v, &mut [], rows);
         self.rope.forward(&machine.pool, saved.q, query, self.shape.sequence);
         self.rope.forward(&machine.pool, saved.k, kv, self.shape.sequence);
         let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
@@ -465,6 +491,9 @@ impl<'a> Block<'a> {
         self.rope.backward(&pass.machine.pool, dq, query, self.shape.sequence);
         self.rope.backward(&pass.machine.pool, dk, kv, self.shape.sequence);
 
+        pass.heads(Projection::Q, dq, saved.raw[0]);
+        pass.heads(Projection::K, dk, saved.raw[1]);
+        pass.heads(Projection::V, dv, &[]);
         let dinput = &mut dnorm[..rows * config.hidden];
         let [input, ..] = &saved.inputs;
         pass.linear(Projection::Q, input, dq, dinput, false);
@@ -483,19 +512,33 @@ struct Backward<'a, 'b> {
 }
 
 impl Backward<'_, '_> {
-    /// `dx` is written, or added to; the weight's gradient is added to.
+    /// See [`linear::backward`].
     fn linear(
         &mut self,
         projection: Projection,
         input: &norm::Input,
         dy: &[f32],
         dx: &mut [f32],
-        accumulate: bool,
+        again: bool,
     ) {
         let slot = self.block.weights.layout.blocks[self.block.layer].projection(projection);
         let dw = slot.of_mut(self.gradients);
         let weight = self.block.weight(projection);
-        linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, accumulate), dw);
+        linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, again), dw);
+    }
+
+    /// `dx` becomes the gradient of the projection's result; those of bias and gain are added to.
+    fn heads(&mut self, projection: Projection, dx: &mut [f32], raw: &[f32]) {
+        let [bias, gain] = self.block.head_slots(projection);
+        let (rows, Heads { gain: values, epsilon, .. }) =
+            (self.block.shape.starts.len(), self.block.heads(projection));
+        if let (Some(slot), Some(values)) = (gain, values) {
+            let dgain = slot.of_mut(self.gradients);
+            heads::norms_backward(self.machine, (values, epsilon), dx, raw, rows, dgain);
+        }
+        if let Some(slot) = bias {
+            heads::bias_backward(self.machine, dx, rows, slot.of_mut(self.gradients));
+        }
     }
 
     /// `dx` is written, or added to; the gain's gradient is added to; `dy` is overwritten.

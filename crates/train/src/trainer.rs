@@ -6,6 +6,7 @@ use crate::guard::{Alarm, Guard};
 use crate::heal::{self, Speech};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Update};
+use crate::optim::muon::Muon;
 use crate::peers::Peers;
 use crate::probe::Probe;
 use crate::records::{Records, resident_bytes};
@@ -174,6 +175,9 @@ impl Trainer {
                 data: dataset.vocabulary(),
                 model: config.model.vocabulary,
             });
+        }
+        if group.is_some() && train.optimizer == Optimizer::Muon {
+            return Err(TrainError::MuonAlone);
         }
         let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
         let share = Share::of(train, ranks)?;
@@ -538,5 +542,8 @@ pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: 
         coupled: train.optimizer == Optimizer::Adam,
     };
     let peers = group.map(|group| Peers::new(group, &weights.layout));
-    Cpu::new(weights, dimensions, loss, optimizer, train.threads_used(), peers)
+    let muon = (train.optimizer == Optimizer::Muon).then(|| Muon::new(&weights.layout, dimensions.backward));
+    let mut engine = Cpu::new(weights, dimensions, loss, optimizer, train.threads_used(), peers);
+    engine.muon = muon;
+    engine
 }

@@ -21,7 +21,13 @@ impl Observer for Counts {
 
 #[test]
 fn a_steady_step_allocates_nothing() {
-    for sets in [&[][..], &["lambda.kind=linear"], &["model.linear=dense"], &["model.activation=silu"]] {
+    for sets in [
+        &[][..],
+        &["lambda.kind=linear"],
+        &["model.linear=dense"],
+        &["model.activation=silu"],
+        &["train.optimizer=muon"],
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let mut config = common::tiny_run(dir.path(), sets);
         // Records and checkpoints may allocate: there are none between step 1 and the end of the first quarter.

@@ -3,12 +3,15 @@
 
 use formats::safetensors::File;
 use kernels::gemm::Arithmetic;
+use kernels::pool::Pool;
 use model::{Config, Layout, LinearKind, Weights};
 use serde::Deserialize;
 use std::path::PathBuf;
 use train::loss::cross_entropy::{IGNORE, Options};
+use train::ops::Precision;
 use train::optim::adam::{self, Adam};
 use train::optim::gradient_norm;
+use train::optim::muon::Muon;
 use train::step::{Dimensions, MicroBatch, Network};
 
 #[derive(Deserialize)]
@@ -118,26 +121,33 @@ fn logits_loss_and_every_gradient_agree_with_pytorch() {
     }
 }
 
-/// The bounds lie below what bfloat16 with its 8 bits would leave: 4e-3 is one step of it.
+/// Where the forward is integer too the bounds lie below one step of bfloat16, 4e-3. Where it is not (λ < 1, dense) its
+/// rounding moves int8 codes of blended activations to their neighbours; PyTorch's bfloat16 autocast leaves up to 4e-3 of
+/// the loss, 2e-2 of the median gradient and 5e-2 of the worst in these cases.
 #[test]
-fn gradients_in_block_floating_point_stay_near_pytorchs() {
-    let mut errors = Vec::new();
+fn block_floating_point_stays_near_pytorch() {
+    let [mut integer, mut float] = [vec![], vec![]];
     for golden in Golden::all() {
         let name = &golden.case.name;
         let (mut network, batch) = (golden.network(2, Arithmetic::Bfp16), golden.batch());
+        let is_integer = Precision::of(golden.case.model.linear, golden.case.lambda) == Precision::Integer;
+        let (of_loss, of_gradient) = if is_integer { (5e-5, 4e-3) } else { (1e-3, 4e-2) };
         let loss = network.forward_backward(batch.micro(), batch.factor()) as f32 * batch.factor();
         let expected = golden.file.f32("loss").unwrap()[0];
-        assert!((loss / expected - 1.0).abs() < 5e-5, "{name}: loss {loss}, PyTorch {expected}");
+        assert!((loss / expected - 1.0).abs() < of_loss, "{name}: loss {loss}, PyTorch {expected}");
+        let errors = if is_integer { &mut integer } else { &mut float };
         for tensor in network.weights.layout.clone().tensors() {
             let expected = golden.file.f32(&format!("grad/{}", tensor.name)).unwrap();
             let error = relative(tensor.slot.of(&network.gradients), &expected);
-            assert!(error < 4e-3, "{name}: gradient of {} differs by {error:e}", tensor.name);
+            assert!(error < of_gradient, "{name}: gradient of {} differs by {error:e}", tensor.name);
             errors.push(error);
         }
     }
-    errors.sort_by(f64::total_cmp);
-    let median = errors[errors.len() / 2];
-    assert!(median < 1e-3, "the median of {} gradients differs by {median:e}", errors.len());
+    for (errors, bound) in [(&mut integer, 1e-3), (&mut float, 6e-3)] {
+        errors.sort_by(f64::total_cmp);
+        let median = errors[errors.len() / 2];
+        assert!(median < bound, "the median of {} gradients differs by {median:e}", errors.len());
+    }
 }
 
 #[test]
@@ -163,14 +173,17 @@ fn integer_codes_are_exactly_pytorchs() {
 fn gradients_have_the_same_bits_on_any_number_of_threads() {
     for golden in Golden::all() {
         let batch = golden.batch();
-        let gradients = |threads| {
-            let mut network = golden.network(threads, Arithmetic::F32);
-            network.forward_backward(batch.micro(), batch.factor());
-            network.gradients
-        };
-        let one = gradients(1);
-        for threads in [2, 3] {
-            assert!(gradients(threads) == one, "{}: {threads} threads", golden.case.name);
+        for arithmetic in [Arithmetic::F32, Arithmetic::Bfp16] {
+            let gradients = |threads| {
+                let mut network = golden.network(threads, arithmetic);
+                network.forward_backward(batch.micro(), batch.factor());
+                network.gradients
+            };
+            let one = gradients(1);
+            for threads in [2, 3] {
+                let name = &golden.case.name;
+                assert!(gradients(threads) == one, "{name}, {arithmetic:?}: {threads} threads");
+            }
         }
     }
 }
@@ -213,4 +226,43 @@ fn worst_of_ten_losses(golden: &Golden, name: &str, coupled: bool) -> f64 {
         network.renew(golden.case.lambda);
     }
     worst
+}
+
+/// torch.optim.Muon with the iteration in float32; torch's own, in bfloat16, is 3e-3 from it.
+#[test]
+fn updates_by_muon_are_pytorchs() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/muon.safetensors");
+    let file = File::open(&path).unwrap();
+    let text = "hidden = 16\nlayers = 1\nheads = 2\nkv_heads = 1\nhead_size = 8\nffn = 40\nvocabulary = 11\ncontext = 8";
+    let config: Config = toml::from_str(text).unwrap();
+    let fill = |prefix: &str, arena: &mut [f32], factor: f32| {
+        for tensor in Layout::new(&config).tensors() {
+            let values = file.f32(&format!("{prefix}/{}", tensor.name)).unwrap();
+            let slot = tensor.slot.of_mut(arena).iter_mut();
+            slot.zip(values.iter()).for_each(|(to, value)| *to = value * factor);
+        }
+    };
+    let options = adam::Options { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, coupled: false };
+    for (arithmetic, bound) in [(Arithmetic::F32, 3e-6), (Arithmetic::Bfp16, 5e-4)] {
+        let bits = [1, 3].map(|threads| {
+            let pool = Pool::new(threads);
+            let mut weights = Weights::zeros(&config);
+            fill("weight", &mut weights.data, 1.0);
+            let mut adam = Adam::new(weights.data.len(), options);
+            let mut muon = Muon::new(&weights.layout, arithmetic);
+            for step in 0..2 {
+                let mut gradients = vec![0.0; weights.data.len()];
+                fill(&format!("grad{step}"), &mut gradients, 4.0);
+                let update = adam::Update { lr: 0.02, weight_decay: 0.1, gradient_scale: 0.25 };
+                muon.step(&pool, &mut adam, &mut weights, &gradients, update);
+                for tensor in weights.layout.tensors() {
+                    let expected = file.f32(&format!("after{step}/{}", tensor.name)).unwrap();
+                    let error = relative(tensor.slot.of(&weights.data), &expected);
+                    assert!(error < bound, "{arithmetic:?}: {} differs by {error:e}", tensor.name);
+                }
+            }
+            weights.data
+        });
+        assert!(bits[0] == bits[1], "{arithmetic:?}: the number of threads changes bits");
+    }
 }

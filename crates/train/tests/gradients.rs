@@ -10,6 +10,7 @@ use train::loss::logits::{self, Candidate};
 use train::loss::relation::{self, Cut};
 use train::ops::attention::{self, Qkv, Shape};
 use train::ops::gate::{self, Gated};
+use train::ops::heads::{self, Heads};
 use train::ops::linear::{self, Weight};
 use train::ops::norm::{self, Input, RmsNorm};
 use train::ops::rope::Rope;
@@ -27,7 +28,9 @@ fn machine(rows: usize, widest: usize) -> Machine {
         attention: PerWorker::new(2, || attention::Scratch::new(rows, 4)),
         pool,
         gemm: Workspace::default(),
-        backward: Workspace::default(),
+        linear: Workspace::default(),
+        dinput: Workspace::default(),
+        dweight: Workspace::default(),
         logits: Workspace::default(),
         dlogits: Workspace::default(),
         ternary: kernels::ternary::select(),
@@ -308,4 +311,26 @@ fn relations() {
     let mut gradient = vec![0.0; student.len()];
     run(&student, &mut gradient);
     check("relations", &student, &gradient, |student| run(student, &mut vec![0.0; student.len()]));
+}
+
+/// Two heads of 4, a bias on all of them and a norm of each.
+#[test]
+fn biases_and_norms_of_heads() {
+    let (rows, width, size, epsilon) = (5, 8, 4, 1e-5);
+    let [x, bias, gain, dy] =
+        [(rows * width, 51), (width, 52), (size, 53), (rows * width, 54)].map(|(len, seed)| noise(len, seed));
+    let mut machine = machine(rows, width);
+    let run = |machine: &Machine, x: &[f32], bias: &[f32], gain: &[f32]| {
+        let (mut y, mut raw) = (x.to_vec(), vec![0.0; x.len()]);
+        let heads = Heads { bias: Some(bias), gain: Some(gain), epsilon };
+        heads::forward(machine, heads, &mut y, &mut raw, rows);
+        (y, raw)
+    };
+    let (_, raw) = run(&machine, &x, &bias, &gain);
+    let (mut dx, mut dgain, mut dbias) = (dy.clone(), vec![0.0; size], vec![0.0; width]);
+    heads::norms_backward(&mut machine, (&gain, epsilon), &mut dx, &raw, rows, &mut dgain);
+    heads::bias_backward(&mut machine, &dx, rows, &mut dbias);
+    check("heads dx", &x, &dx, |x| dot(&run(&machine, x, &bias, &gain).0, &dy));
+    check("heads dbias", &bias, &dbias, |bias| dot(&run(&machine, &x, bias, &gain).0, &dy));
+    check("heads dgain", &gain, &dgain, |gain| dot(&run(&machine, &x, &bias, gain).0, &dy));
 }

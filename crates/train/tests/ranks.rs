@@ -132,3 +132,13 @@ fn a_batch_that_the_ranks_cannot_share_is_refused() {
     });
     assert!(error.contains("train.batch = 5") && error.contains("2 ranks"), "{error}");
 }
+
+#[test]
+fn muon_is_refused_among_ranks() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = tiny_run(dir.path(), &["train.optimizer=muon"]);
+    for outcome in job(2, &config, &dir.path().join("run"), 1) {
+        let sentence = outcome.unwrap_err().to_string();
+        assert!(sentence.contains("train.optimizer = \"muon\" needs whole matrices"), "{sentence}");
+    }
+}

@@ -59,7 +59,12 @@ fn a_run_learns_and_leaves_what_it_promises() {
 
 #[test]
 fn a_stopped_run_goes_on_to_the_same_bits() {
-    for sets in [&[][..], &["lambda.kind=linear"], &["train.optimizer=adam", "model.linear=dense"]] {
+    for sets in [
+        &[][..],
+        &["lambda.kind=linear"],
+        &["train.optimizer=adam", "model.linear=dense"],
+        &["train.optimizer=muon"],
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let config = tiny_run(dir.path(), sets);
         let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));

@@ -84,6 +84,8 @@ fn checks(tools: &Tools, exports: &Path) -> Vec<Check> {
     };
     let mut golden = script(&tools.torch, "make_model.py");
     golden.arg("--check");
+    let mut muon = script(&tools.torch, "muon.py");
+    muon.arg("--check");
     let mut blocks = script(&tools.torch, "gguf_blocks.py");
     blocks.args(["--check", "--ggml", &tools.ggml]);
     let mut hf = script(&tools.torch, "hf_export_check.py");
@@ -92,6 +94,7 @@ fn checks(tools: &Tools, exports: &Path) -> Vec<Check> {
     llama.arg("--trilobit").arg(&tools.trilobit).arg("--data").arg(&tools.data);
     vec![
         Check { name: "golden models, PyTorch", command: golden },
+        Check { name: "updates by Muon, PyTorch", command: muon },
         Check { name: "block formats, gguf and ggml", command: blocks },
         Check { name: "our exports, transformers", command: hf },
         Check { name: "ternary GGUF, llama.cpp", command: llama },

@@ -26,9 +26,11 @@ const FLOORS: &[(&str, &[&str])] = &[
             "eval",
             "lab",
             "report",
+            "diagnose",
         ],
     ),
-    // floor 4
+    // floor 4; `diagnose` asks `train` what a configuration means and what the official schedule is
+    ("diagnose", &["infer", "train", "data", "model", "checkpoint", "formats", "journal", "text"]),
     ("eval", &["infer", "model", "text", "data"]),
     ("lab", &["report", "journal", "formats"]),
     ("report", &["checkpoint", "model", "journal", "formats"]),

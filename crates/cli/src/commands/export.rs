@@ -38,7 +38,7 @@ struct GgufArgs {
     /// Type of embedding and head: f16, q8_0, q6_k or f32
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     embedding: String,
-    /// Round the projections of a dense model to three values, which makes another, much worse model
+    /// Round the projections of a dense model, or of one whose λ is not 1 yet, to three values, which makes another, much worse model
     #[arg(long)]
     quantize: bool,
 }
@@ -59,7 +59,7 @@ struct HfArgs {
     /// Type of embedding, head and norms (and of latent values)
     #[arg(long, value_enum, default_value_t = Type::F32)]
     dtype: Type,
-    /// Round the projections of a dense model to three values, which makes another, much worse model
+    /// Round the projections of a dense model, or of one whose λ is not 1 yet, to three values, which makes another, much worse model
     #[arg(long)]
     quantize: bool,
 }
@@ -146,7 +146,8 @@ fn say(report: &Report, model: &Loaded, out: &Path) {
     for note in &report.notes {
         eprintln!("note: {note}");
     }
-    if !report.distortions.is_empty() && model.config().linear == LinearKind::Dense {
+    let is_forced = model.config().linear == LinearKind::Dense || model.unfinished().is_some();
+    if !report.distortions.is_empty() && is_forced {
         println!("{:<24} {:>7} {:>14} {:>7}", "quantised", "zeros", "relative error", "cosine");
         for (name, found) in &report.distortions {
             let (zeros, error) = (found.zero_share * 100.0, found.relative_error);

@@ -1,6 +1,6 @@
 //! `trilobit heal`: make a pretrained full-precision model ternary, by training it while λ grows from 0 to 1.
 
-use super::train::{RunArgs, Wanted};
+use super::train::{End, RunArgs, Wanted};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use journal::{Run, layout, metrics};
@@ -10,7 +10,7 @@ use train::RunConfig;
 use train::config::{HealConfig, SubNorm};
 
 /// What the checkpoints go on with where nothing else is asked for.
-const PROMPTS: [&str; 2] = ["The capital of France is", "Once upon a time there was"];
+pub const PROMPTS: [&str; 2] = ["The capital of France is", "Once upon a time there was"];
 
 /// As typed.
 #[derive(clap::Args)]
@@ -54,15 +54,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         let heal = HealConfig { from: from.clone(), sub_norm };
         Ok(RunConfig::heal(heal, source.config(), teacher.as_deref(), run.config.as_deref(), &run.set)?)
     };
-    let code = run.execute(&Wanted { config: &config, is_given: from.is_some() })?;
-    if !run.dry_run {
+    let end = run.execute(&Wanted { config: &config, is_given: from.is_some() })?;
+    if end != End::Planned {
         summarise(&Run::open(run.out()?)?)?;
     }
-    Ok(code)
+    Ok(end.code())
 }
 
 /// Prints the perplexities on the validation split, and how much of what quantisation destroyed has come back.
-fn summarise(run: &Run) -> Result<()> {
+pub fn summarise(run: &Run) -> Result<()> {
     let facts = run.facts()?;
     let untrained = |lambda: f64| facts.get(&layout::untrained_loss(lambda)).and_then(|loss| loss.as_f64());
     let (whole, broken) = (untrained(0.0), untrained(1.0));

@@ -4,6 +4,8 @@ mod bench;
 mod chat;
 mod checkpoint;
 mod data;
+mod diagnose;
+mod distill;
 mod eval;
 mod export;
 mod generate;
@@ -35,10 +37,14 @@ pub enum Command {
     Train(train::Args),
     /// Make a pretrained full-precision model ternary
     Heal(heal::Args),
+    /// Let a student learn from a teacher
+    Distill(distill::Args),
     /// Look into a model, verify it, or compare two
     Checkpoint(checkpoint::Args),
     /// Make a checkpoint of any model: a Hugging Face folder, a GGUF or a llama2.c file
     Import(import::Args),
+    /// Say why a model, a run or a configuration is sick, and what to do
+    Diagnose(diagnose::Args),
     /// Write a model as a Hugging Face folder or a GGUF file
     Export(export::Args),
     /// Continue a prompt
@@ -70,8 +76,10 @@ impl Command {
             Self::Data(args) => data::run(args),
             Self::Train(args) => train::run(args),
             Self::Heal(args) => heal::run(args),
+            Self::Distill(args) => distill::run(args),
             Self::Checkpoint(args) => checkpoint::run(args),
             Self::Import(args) => import::run(args),
+            Self::Diagnose(args) => diagnose::run(args),
             Self::Export(args) => export::run(args),
             Self::Generate(args) => generate::run(args),
             Self::Chat(args) => chat::run(args),

@@ -15,26 +15,26 @@ use train::plan::{Plan, Rate};
 use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
 
 /// What every command takes that makes a run.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct RunArgs {
     /// A TOML file with [model], [train], [schedule], [lambda]; over what the command itself sets
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A folder that 'trilobit data prepare' wrote; several are mixed evenly
     #[arg(long, value_name = "DIR", num_args = 1..)]
-    data: Vec<PathBuf>,
+    pub data: Vec<PathBuf>,
     /// The run folder
     #[arg(long, value_name = "RUN")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Go on with the run in --out from its newest sound checkpoint
     #[arg(long)]
-    resume: bool,
+    pub resume: bool,
     /// Stop after this time with a checkpoint to resume from: 90s, 60m, 8h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    max_time: Option<Duration>,
+    pub max_time: Option<Duration>,
     /// Under mpirun: a rank that is silent for so long ends the job
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "60s")]
-    rank_timeout: Duration,
+    pub rank_timeout: Duration,
     /// Let every checkpoint go on with this text; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub sample: Vec<String>,
@@ -46,7 +46,7 @@ pub struct RunArgs {
     pub set: Vec<String>,
     /// With --dry-run, print one JSON object
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// As typed.
@@ -69,7 +69,30 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         Ok(RunConfig::resolve(preset.as_deref(), run.config.as_deref(), &run.set)?)
     };
-    run.execute(&Wanted { config: &config, is_given: is_given || !run.set.is_empty() })
+    Ok(run.execute(&Wanted { config: &config, is_given: is_given || !run.set.is_empty() })?.code())
+}
+
+/// How a command that makes a run came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// the plan is printed, and nothing is done
+    Planned,
+    /// all steps are done
+    Finished,
+    /// stopped before, with a checkpoint to go on from
+    Stopped,
+    /// rank 0 says what went wrong
+    Refused,
+}
+
+impl End {
+    /// What the process says of it.
+    pub fn code(self) -> ExitCode {
+        match self {
+            Self::Planned | Self::Finished | Self::Stopped => ExitCode::SUCCESS,
+            Self::Refused => ExitCode::from(2),
+        }
+    }
 }
 
 /// The run that a command wants.
@@ -82,7 +105,7 @@ pub struct Wanted<'a> {
 
 impl RunArgs {
     /// Begins the run or goes on with it, to its end or a limit; or prints its plan.
-    pub fn execute(&self, wanted: &Wanted) -> Result<ExitCode> {
+    pub fn execute(&self, wanted: &Wanted) -> Result<End> {
         if self.dry_run {
             return dry_run(&self.complete(wanted)?, self.json);
         }
@@ -116,7 +139,7 @@ impl RunArgs {
     }
 
     /// The only process of a run, or rank 0 of a job.
-    fn lead(&self, wanted: &Wanted, group: Option<Group>, interrupt: &Interrupt) -> Result<ExitCode> {
+    fn lead(&self, wanted: &Wanted, group: Option<Group>, interrupt: &Interrupt) -> Result<End> {
         let out = self.out()?;
         // A run that was killed before it wrote anything has nothing to go on from, but says how it is to begin.
         let is_begun = Run::is_run(out) || !wanted.is_given;
@@ -132,12 +155,15 @@ impl RunArgs {
         trainer.leave();
         let out = out.display();
         match outcome {
-            Outcome::Finished => eprintln!("{out}: all {done} steps are done"),
+            Outcome::Finished => {
+                eprintln!("{out}: all {done} steps are done");
+                Ok(End::Finished)
+            }
             Outcome::Interrupted | Outcome::Deadline => {
                 eprintln!("{out}: stopped after {done} steps; 'trilobit train --out {out} --resume' goes on");
+                Ok(End::Stopped)
             }
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn watch(&self, trainer: &mut Trainer, interrupt: &Interrupt) -> Result<Outcome> {
@@ -152,16 +178,18 @@ impl RunArgs {
     }
 
     /// Any other rank: rank 0 tells it what to do, and speaks for all.
-    fn follow(&self, group: Group, interrupt: &Interrupt) -> Result<ExitCode> {
+    fn follow(&self, group: Group, interrupt: &Interrupt) -> Result<End> {
         let mut trainer = Trainer::join(group)?;
         let limits = Limits { interrupted: &|| interrupt.is_asked(), time: self.max_time };
-        match trainer.run(&limits, &mut ()) {
+        let end = match trainer.run(&limits, &mut ()) {
             // Every rank comes to the same verdict, and rank 0 says it.
-            Err(TrainError::Guard { .. }) => return Ok(ExitCode::from(2)),
-            outcome => outcome?,
+            Err(TrainError::Guard { .. }) => return Ok(End::Refused),
+            Ok(Outcome::Finished) => End::Finished,
+            Ok(Outcome::Interrupted | Outcome::Deadline) => End::Stopped,
+            Err(error) => return Err(error.into()),
         };
         trainer.leave();
-        Ok(ExitCode::SUCCESS)
+        Ok(end)
     }
 
     /// The run's own configuration counts; what is given again has to say the same.
@@ -194,7 +222,7 @@ pub fn watch(trainer: &mut Trainer, interrupt: &Interrupt, time: Option<Duration
     Ok(outcome?)
 }
 
-fn dry_run(config: &RunConfig, json: bool) -> Result<ExitCode> {
+fn dry_run(config: &RunConfig, json: bool) -> Result<End> {
     let plan = Plan::new(config, Rate::assumed(config.train.threads))?;
     match json {
         true => println!("{}", serde_json::to_string(&plan)?),
@@ -203,7 +231,7 @@ fn dry_run(config: &RunConfig, json: bool) -> Result<ExitCode> {
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(End::Planned)
 }
 
 /// `90`, `90s`, `60m`, `8h`, `1.5h`.

@@ -4,6 +4,7 @@ mod agree;
 mod chat;
 mod cluster;
 mod convert;
+mod diagnose;
 mod flow;
 mod kill;
 mod mistakes;

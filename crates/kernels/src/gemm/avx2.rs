@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::bfp::Integer;
-use super::kernel::{Ahead, Arithmetic, Float, GemmKernel, Pairs, Step, Tile};
+use super::blocks::STRIDE;
+use super::kernel::{Ahead, Arithmetic, Float, GemmKernel, Pairs, Step, Strided, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
 
@@ -43,6 +44,13 @@ impl GemmKernel for Avx2 {
     unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
         // SAFETY: the caller's promise.
         unsafe { of_rows::<Float>(a, b, tile, ahead) }
+    }
+
+    unsafe fn multiply_in_place(&self, a: Strided, b: Strided, depth: usize, tile: Tile) {
+        debug_assert!(b.lane == 1 && (a.lane == 1 || a.lane == STRIDE));
+        let with = if a.lane == 1 { of_rows_in_place::<1> } else { of_rows_in_place::<STRIDE> };
+        // SAFETY: the caller's promise.
+        unsafe { with(a, b, depth, tile) }
     }
 }
 
@@ -159,6 +167,60 @@ unsafe fn multiply<S: Step<__m256>, const R: usize>(a: &[f32], b: &[f32], tile: 
             unsafe {
                 let old = if tile.accumulate { _mm256_maskload_ps(c, mask) } else { _mm256_setzero_ps() };
                 let sum = S::value(sum, rows.wrapping_add(i), cols[half]);
+                _mm256_maskstore_ps(c, mask, _mm256_add_ps(old, sum));
+            }
+        }
+    }
+}
+
+/// [`multiply_in_place`] for the rows of the tile.
+unsafe fn of_rows_in_place<const LANE: usize>(a: Strided, b: Strided, depth: usize, tile: Tile) {
+    let with = match tile.rows {
+        1 => multiply_in_place::<1, LANE>,
+        2 => multiply_in_place::<2, LANE>,
+        3 => multiply_in_place::<3, LANE>,
+        4 => multiply_in_place::<4, LANE>,
+        5 => multiply_in_place::<5, LANE>,
+        6 => multiply_in_place::<6, LANE>,
+        rows => unreachable!("a tile of {rows} rows"),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(a, b, depth, tile) }
+}
+
+/// Sums a tile over operands that are not packed; the lanes of A are LANE apart.
+///
+/// # Safety
+/// As [`GemmKernel::multiply_in_place`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply_in_place<const R: usize, const LANE: usize>(
+    a: Strided,
+    b: Strided,
+    depth: usize,
+    tile: Tile,
+) {
+    let masks = [first(tile.cols), first(tile.cols.saturating_sub(8))];
+    let mut sums = [[_mm256_setzero_ps(); 2]; R];
+    let (mut pa, mut pb) = (a.first, b.first);
+    for _ in 0..depth {
+        // SAFETY: the masks keep to the lanes of B, and A has R lanes, over `depth` steps.
+        unsafe {
+            let row = [_mm256_maskload_ps(pb, masks[0]), _mm256_maskload_ps(pb.wrapping_add(8), masks[1])];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = _mm256_set1_ps(*pa.add(i * LANE));
+                sums[0] = _mm256_fmadd_ps(x, row[0], sums[0]);
+                sums[1] = _mm256_fmadd_ps(x, row[1], sums[1]);
+            }
+        }
+        pa = pa.wrapping_add(a.depth);
+        pb = pb.wrapping_add(b.depth);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (half, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
+            let c = tile.c.wrapping_add(i * tile.stride + 8 * half);
+            // SAFETY: the mask keeps to the tile's columns.
+            unsafe {
+                let old = if tile.accumulate { _mm256_maskload_ps(c, mask) } else { _mm256_setzero_ps() };
                 _mm256_maskstore_ps(c, mask, _mm256_add_ps(old, sum));
             }
         }

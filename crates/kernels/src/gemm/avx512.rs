@@ -5,7 +5,8 @@
 use std::arch::x86_64::*;
 
 use super::bfp::Integer;
-use super::kernel::{Ahead, Arithmetic, Float, GemmKernel, Pairs, Step, Tile};
+use super::blocks::STRIDE;
+use super::kernel::{Ahead, Arithmetic, Float, GemmKernel, Pairs, Step, Strided, Tile};
 use super::pack::{Element, Panel, Source, Typed, gather};
 use crate::isa::Isa;
 use crate::quantize::ROUNDER;
@@ -49,6 +50,13 @@ impl GemmKernel for Avx512 {
     unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
         // SAFETY: the caller's promise.
         unsafe { of_rows::<Float>(a, b, tile, ahead) }
+    }
+
+    unsafe fn multiply_in_place(&self, a: Strided, b: Strided, depth: usize, tile: Tile) {
+        debug_assert!(b.lane == 1 && (a.lane == 1 || a.lane == STRIDE));
+        let with = if a.lane == 1 { of_rows_in_place::<1> } else { of_rows_in_place::<STRIDE> };
+        // SAFETY: the caller's promise.
+        unsafe { with(a, b, depth, tile) }
     }
 }
 
@@ -186,6 +194,69 @@ unsafe fn multiply<S: Step<__m512>, const R: usize>(a: &[f32], b: &[f32], tile: 
             unsafe {
                 let old = if tile.accumulate { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
                 let sum = S::value(sum, rows.wrapping_add(i), cols[half]);
+                _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, sum));
+            }
+        }
+    }
+}
+
+/// [`multiply_in_place`] for the rows of the tile.
+unsafe fn of_rows_in_place<const LANE: usize>(a: Strided, b: Strided, depth: usize, tile: Tile) {
+    let with = match tile.rows {
+        1 => multiply_in_place::<1, LANE>,
+        2 => multiply_in_place::<2, LANE>,
+        3 => multiply_in_place::<3, LANE>,
+        4 => multiply_in_place::<4, LANE>,
+        5 => multiply_in_place::<5, LANE>,
+        6 => multiply_in_place::<6, LANE>,
+        7 => multiply_in_place::<7, LANE>,
+        8 => multiply_in_place::<8, LANE>,
+        9 => multiply_in_place::<9, LANE>,
+        10 => multiply_in_place::<10, LANE>,
+        11 => multiply_in_place::<11, LANE>,
+        12 => multiply_in_place::<12, LANE>,
+        13 => multiply_in_place::<13, LANE>,
+        14 => multiply_in_place::<14, LANE>,
+        rows => unreachable!("a tile of {rows} rows"),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(a, b, depth, tile) }
+}
+
+/// Sums a tile over operands that are not packed; the lanes of A are LANE apart.
+///
+/// # Safety
+/// As [`GemmKernel::multiply_in_place`].
+#[target_feature(enable = "avx512f")]
+unsafe fn multiply_in_place<const R: usize, const LANE: usize>(
+    a: Strided,
+    b: Strided,
+    depth: usize,
+    tile: Tile,
+) {
+    let masks = [first(tile.cols), first(tile.cols.saturating_sub(16))];
+    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+    let (mut pa, mut pb) = (a.first, b.first);
+    for _ in 0..depth {
+        // SAFETY: the masks keep to the lanes of B, and A has R lanes, over `depth` steps.
+        unsafe {
+            let row =
+                [_mm512_maskz_loadu_ps(masks[0], pb), _mm512_maskz_loadu_ps(masks[1], pb.wrapping_add(16))];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*pa.add(i * LANE));
+                sums[0] = _mm512_fmadd_ps(x, row[0], sums[0]);
+                sums[1] = _mm512_fmadd_ps(x, row[1], sums[1]);
+            }
+        }
+        pa = pa.wrapping_add(a.depth);
+        pb = pb.wrapping_add(b.depth);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (half, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
+            let c = tile.c.wrapping_add(i * tile.stride + 16 * half);
+            // SAFETY: the mask keeps to the tile's columns.
+            unsafe {
+                let old = if tile.accumulate { _mm512_maskz_loadu_ps(mask, c) } else { _mm512_setzero_ps() };
                 _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, sum));
             }
         }

@@ -6,7 +6,7 @@
 //! and a sign, in blocks of at most 384: so no sum can overflow. The error of an element is at most half a step, 1/8190
 //! or 1/65534 of the largest magnitude of its lane in the block. All kernels give the same bits.
 
-use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
+use super::kernel::{Ahead, Arithmetic, GemmKernel, Strided, Tile};
 use super::pack::{Factors, Panel, Source, Typed};
 use super::view::View;
 use crate::isa::Isa;
@@ -99,6 +99,10 @@ impl<K: Integer> GemmKernel for Bfp<K> {
     unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead) {
         // SAFETY: the caller's promise.
         unsafe { self.0.multiply_codes(a, b, tile, ahead) }
+    }
+
+    unsafe fn multiply_in_place(&self, _: Strided, _: Strided, _: usize, _: Tile) {
+        unreachable!("codes are always packed");
     }
 }
 

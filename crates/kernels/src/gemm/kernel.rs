@@ -41,6 +41,25 @@ pub trait GemmKernel: Sync {
     /// The machine has `self.isa()`; `a` and `b` are whole panels of equal depth; the tile is at most (MR, NR) and nobody
     /// else reads or writes its elements.
     unsafe fn multiply(&self, a: &[f32], b: &[f32], tile: Tile, ahead: &mut Ahead);
+
+    /// C (+)= A·B over `depth` for operands of floats that are not packed: the lanes of `b` adjoin; those of `a` adjoin, or are
+    /// [`super::STRIDE`] apart. For kernels of single precision.
+    ///
+    /// # Safety
+    /// The machine has `self.isa()`; the tile's rows are lanes of `a`, its columns lanes of `b`, readable over `depth`; the tile
+    /// is at most (MR, NR) and nobody else reads or writes its elements.
+    unsafe fn multiply_in_place(&self, a: Strided, b: Strided, depth: usize, tile: Tile);
+}
+
+/// An operand, lanes × depth, where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided {
+    /// Its first element.
+    pub first: *const f32,
+    /// Elements from lane to lane.
+    pub lane: usize,
+    /// Elements from depth to depth.
+    pub depth: usize,
 }
 
 /// The part of C that one register kernel writes.

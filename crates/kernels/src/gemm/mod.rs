@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bfp;
+mod blocks;
 // Fetching ahead is written for x86-64 alone.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod kernel;
@@ -20,7 +21,8 @@ mod view;
 
 use std::ops::Range;
 
-pub use kernel::{Ahead, Arithmetic, GemmKernel, KERNELS, Tile, select};
+pub use blocks::{Blocks, STRIDE, Wanted};
+pub use kernel::{Ahead, Arithmetic, GemmKernel, KERNELS, Strided, Tile, select};
 pub use pack::Panel;
 pub use view::{Data, Scale, View};
 

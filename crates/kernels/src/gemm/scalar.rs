@@ -1,7 +1,7 @@
 //! `scalar-f32-4x8`, `scalar-bfp16-4x8`: plain Rust, the yardstick of the others.
 
 use super::bfp::Integer;
-use super::kernel::{Ahead, Arithmetic, GemmKernel, Tile};
+use super::kernel::{Ahead, Arithmetic, GemmKernel, Strided, Tile};
 use super::pack::{Panel, Typed, gather};
 use crate::isa::Isa;
 
@@ -42,6 +42,21 @@ impl GemmKernel for Scalar {
             for (sums, a) in sums.iter_mut().zip(a) {
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum += a * b;
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { write(&tile, |row, col| sums[row][col]) }
+    }
+
+    unsafe fn multiply_in_place(&self, a: Strided, b: Strided, depth: usize, tile: Tile) {
+        let mut sums = [[0.0f32; NR]; MR];
+        for d in 0..depth {
+            for (row, sums) in sums.iter_mut().enumerate().take(tile.rows) {
+                for (col, sum) in sums.iter_mut().enumerate().take(tile.cols) {
+                    // SAFETY: the caller's promise.
+                    *sum +=
+                        unsafe { *a.first.add(row * a.lane + d * a.depth) * *b.first.add(col + d * b.depth) };
                 }
             }
         }

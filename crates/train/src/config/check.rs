@@ -16,7 +16,6 @@ pub(super) fn contradiction(config: &RunConfig) -> Result<(), Contradiction> {
     if model.vocabulary < 2 {
         return fail("model.vocabulary", "1 leaves nothing to predict; set it to the tokenizer's size");
     }
-    untrainable(model)?;
     if train.sequence > model.context {
         let reason = format!(
             "{} tokens are longer than model.context = {}; shorten the sequence or lengthen the context",
@@ -34,22 +33,6 @@ pub(super) fn contradiction(config: &RunConfig) -> Result<(), Contradiction> {
         Ok(_) => Ok(()),
         Err(super::ConfigError::Key { key, reason, .. }) => Err((key, reason)),
         Err(other) => fail("schedule", other.to_string()),
-    }
-}
-
-/// What is read and served, and has no backward here.
-fn untrainable(model: &model::Config) -> Result<(), Contradiction> {
-    let set = [
-        ("model.qkv_bias", model.qkv_bias),
-        ("model.qk_norm", model.qk_norm),
-        ("model.rope_scaling", model.rope_scaling.is_some()),
-        ("model.final_norm_epsilon", model.final_norm_epsilon.is_some()),
-    ];
-    match set.iter().find(|(_, set)| *set) {
-        Some((key, _)) => {
-            fail(key, "such a network can be converted and served, not trained; leave the key out")
-        }
-        None => Ok(()),
     }
 }
 

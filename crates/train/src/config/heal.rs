@@ -1,6 +1,7 @@
 //! The `[heal]` table: a run that begins with a pretrained model.
 
 use super::ConfigError;
+use crate::schedule::LambdaKind;
 use model::{LinearKind, NormPlacement};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -58,7 +59,12 @@ impl HealConfig {
     pub(super) fn layer(&self, source: &model::Config) -> Result<String, ConfigError> {
         let model = toml::Value::try_from(self.target(source))?;
         let heal = toml::Value::try_from(self)?;
-        let tables = [("model".to_owned(), model), ("heal".to_owned(), heal)];
+        let mut tables = vec![("model".to_owned(), model), ("heal".to_owned(), heal)];
+        if source.linear == LinearKind::Ternary {
+            // What is ternary already has nowhere to grow to.
+            let one = toml::Table::from_iter([("kind".to_owned(), LambdaKind::One.name().into())]);
+            tables.push(("lambda".to_owned(), one.into()));
+        }
         Ok(toml::to_string(&toml::Table::from_iter(tables))?)
     }
 }

@@ -97,7 +97,7 @@ pub fn forward_backward(
             let dlogits = View::f32(logits, rows, vocabulary);
             let dx = &mut dx[from * hidden..][..rows * hidden];
             multiply(&machine.pool, &mut machine.dlogits, dlogits, weight, dx, hidden, false);
-            gemm(&machine.pool, &mut machine.backward, dlogits.t(), x, dweight, hidden, true);
+            gemm(&machine.pool, &mut machine.dweight, dlogits.t(), x, dweight, hidden, true);
         }
     }
     *head.packed |= gradients.is_some();

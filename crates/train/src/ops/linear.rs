@@ -4,7 +4,7 @@
 use super::{Machine, Precision};
 use crate::clock::{self, Op};
 use crate::shadow::Shadow;
-use kernels::gemm::{Scale, View, gemm};
+use kernels::gemm::{Scale, View, gemm, gemm_again};
 use kernels::ternary::{Packed, matmul_scaled};
 use model::quantize;
 
@@ -42,7 +42,15 @@ pub fn forward(machine: &mut Machine, precision: Precision, weight: Weight, inpu
     let _clock = clock::begin(Op::Linear, y.len() * weight.cols, input.bytes() + size_of_val(y));
     if precision != Precision::Integer {
         let x = View::f32(input.floats, rows, weight.cols);
-        return gemm(&machine.pool, &mut machine.gemm, x, weight.view(precision).t(), y, weight.rows, false);
+        return gemm(
+            &machine.pool,
+            &mut machine.linear,
+            x,
+            weight.view(precision).t(),
+            y,
+            weight.rows,
+            false,
+        );
     }
     let units = &mut machine.units[..rows];
     for (unit, scale) in units.iter_mut().zip(&*input.scale) {
@@ -52,26 +60,28 @@ pub fn forward(machine: &mut Machine, precision: Precision, weight: Weight, inpu
     matmul_scaled(&machine.pool, machine.ternary, packed, input.codes, units, y);
 }
 
-/// `dx (T, in)` is written, or added to if `accumulate`; `dw (out, in)` is added to.
+/// `dx (T, in)` is written; `dw (out, in)` is added to. `again` says that the last call had the same input: then `dx` is
+/// added to, and the packed input serves again.
 pub fn backward(
     machine: &mut Machine,
     precision: Precision,
     weight: Weight,
     input: &Input,
     dy: &[f32],
-    (dx, accumulate): (&mut [f32], bool),
+    (dx, again): (&mut [f32], bool),
     dw: &mut [f32],
 ) {
     let rows = dy.len() / weight.rows;
     let moved = input.bytes() + size_of_val(dy) + size_of_val(dx) + size_of_val(dw);
     let _clock = clock::begin(Op::LinearBackward, 2 * dy.len() * weight.cols, moved);
     let dy = View::f32(dy, rows, weight.rows);
-    gemm(&machine.pool, &mut machine.backward, dy, weight.view(precision), dx, weight.cols, accumulate);
+    gemm(&machine.pool, &mut machine.dinput, dy, weight.view(precision), dx, weight.cols, again);
     let units = &mut machine.units[..rows];
     units.iter_mut().zip(&*input.scale).for_each(|(unit, scale)| *unit = scale.recip());
     let x = match precision {
         Precision::Integer => View::i8(input.codes, Scale::PerRow(units), rows, weight.cols),
         Precision::Blend(_) | Precision::Full => View::f32(input.floats, rows, weight.cols),
     };
-    gemm(&machine.pool, &mut machine.backward, dy.t(), x, dw, weight.cols, true);
+    let multiply = if again { gemm_again } else { gemm };
+    multiply(&machine.pool, &mut machine.dweight, dy.t(), x, dw, weight.cols, true);
 }

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod embedding;
 pub mod gate;
+pub mod heads;
 pub mod linear;
 pub mod norm;
 pub mod rope;
@@ -21,10 +22,14 @@ pub const ROWS: usize = 16;
 pub struct Machine {
     /// threads
     pub pool: Pool,
-    /// packing buffers of the forward's matrix products
+    /// packing buffers of products that are always in single precision: the logits of evaluations
     pub gemm: gemm::Workspace,
-    /// those of the backward's
-    pub backward: gemm::Workspace,
+    /// those of the forward of linear layers that are not ternary
+    pub linear: gemm::Workspace,
+    /// those of the gradients of inputs
+    pub dinput: gemm::Workspace,
+    /// those of the gradients of weights, which keep the packed input for the next layer that reads it
+    pub dweight: gemm::Workspace,
     /// those of the head's forward in training, which keep the packed head until the weights change
     pub logits: gemm::Workspace,
     /// the same for the gradient of the head's input

@@ -1,6 +1,7 @@
 //! How gradients become new weights, and the norm that clips them.
 
 pub mod adam;
+pub mod muon;
 
 use kernels::pool::{PerBlock, Pool};
 use kernels::quantize::sum_of_squares;

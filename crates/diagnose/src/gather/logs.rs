@@ -1,0 +1,187 @@
+//! Logs of other trainers: `trainer_state.json`, CSV and JSON lines as WandB and TensorBoard export them.
+
+use crate::gather::parse;
+use crate::keys::{self, normal};
+use crate::subject::Point;
+use formats::{FileError, Kind, bounded};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Longest log that is read, bytes.
+const LOG_BYTES_MAX: u64 = 1 << 28;
+/// Most lines of a log.
+const LINES_MAX: usize = 4_000_000;
+
+/// Sets one number of a line.
+type Put = fn(&mut Point, f64);
+
+/// What the columns are called, without what stands before a last dot where that says nothing.
+const COLUMNS: &[(&[&str], Put)] = &[
+    (&["loss", "train_loss", "train.loss", "training_loss", "lm_loss"], |point, x| point.loss = Some(x)),
+    (&["lr", "learning_rate", "train.learning_rate", "train.lr", "train_lr"], |point, x| point.lr = Some(x)),
+    (&["weight_decay", "wd", "train.weight_decay", "train.wd"], |point, x| point.weight_decay = Some(x)),
+    (&["lambda", "train.lambda", "lambda_val", "quantization_lambda"], |point, x| point.lambda = Some(x)),
+    (&["grad_norm", "train.grad_norm", "gradient_norm", "train_grad_norm"], |point, x| {
+        point.grad_norm = Some(x)
+    }),
+    (
+        &[
+            "eval_loss",
+            "eval.loss",
+            "val_loss",
+            "val.loss",
+            "valid_loss",
+            "validation_loss",
+            "validation.loss",
+        ],
+        |point, x| {
+            point.validation_loss = Some(x);
+        },
+    ),
+    (&["unique_tokens", "unique", "train.unique_tokens", "eval.unique_tokens"], |point, x| {
+        point.unique_tokens = Some(x)
+    }),
+    (&["repetition", "eval.repetition"], |point, x| point.repetition = Some(x)),
+    (&["flip_rate", "train.flip_rate"], |point, x| point.flip_rate = Some(x)),
+];
+const STEPS: &[&str] =
+    &["step", "_step", "global_step", "train.global_step", "iteration", "iter", "train.step"];
+
+/// Reads the log `path` by its ending.
+///
+/// # Errors
+/// It is too long, or no such log.
+pub fn read(path: &Path) -> Result<Vec<Point>, FileError> {
+    let text = bounded::read_text(path, LOG_BYTES_MAX)?;
+    let is = |ending: &str| path.extension().is_some_and(|found| found == ending);
+    let rows = match is("csv") {
+        true => csv(&text, path),
+        false if is("jsonl") || is("ndjson") => lines(&text),
+        false => match parse::json(&text) {
+            Some(state) => history(&state),
+            None => lines(&text),
+        },
+    };
+    let points = points(rows);
+    match points.is_empty() {
+        false => Ok(points),
+        true => {
+            let what = "it has no line with a step and a known column (loss, learning_rate, eval_loss, …)";
+            Err(FileError::new(path, Kind::Unfit, what, "name a metrics file, or rename its columns"))
+        }
+    }
+}
+
+/// A line: normalised names and numbers.
+type Row = Vec<(String, f64)>;
+
+/// The `log_history` of a `trainer_state.json`, or a list of objects.
+pub(super) fn history(state: &Value) -> Vec<Row> {
+    let list = state.get("log_history").unwrap_or(state).as_array();
+    list.into_iter().flatten().take(LINES_MAX).map(row).collect()
+}
+
+fn row(object: &Value) -> Row {
+    let numbers = object.as_object().into_iter().flatten();
+    numbers.filter_map(|(key, value)| Some((normal(key), keys::number(value)?))).collect()
+}
+
+fn lines(text: &str) -> Vec<Row> {
+    text.lines().take(LINES_MAX).filter_map(parse::json).map(|object| row(&object)).collect()
+}
+
+/// A header and rows of numbers. TensorBoard's `Value` is called by its file: `run-…-tag-train_loss.csv`.
+fn csv(text: &str, path: &Path) -> Vec<Row> {
+    let mut lines = text.lines().take(LINES_MAX);
+    let tag = path.file_stem().unwrap_or_default().to_string_lossy();
+    let tag = tag.rsplit("tag-").next().unwrap_or(&tag);
+    let name = |cell: &str| match normal(cell.trim_matches('"')) {
+        name if name == "value" => normal(tag),
+        // WandB: "run name - train/loss"
+        name => name.rsplit_once("___").map_or(name.clone(), |(_, last)| last.trim_matches('_').to_owned()),
+    };
+    let header: Vec<String> =
+        lines.next().map(|line| line.split(',').map(name).collect()).unwrap_or_default();
+    let cells = |line: &str| -> Row {
+        let numbers = line.split(',').map(|cell| cell.trim().trim_matches('"').parse::<f64>());
+        header.iter().zip(numbers).filter_map(|(name, number)| Some((name.clone(), number.ok()?))).collect()
+    };
+    lines.map(cells).collect()
+}
+
+/// Rows of one step become one point, in the order in which steps were first seen; where the step goes back, the order of the
+/// file stays, so that rules see it.
+pub(super) fn points(rows: Vec<Row>) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    for row in rows {
+        let table: BTreeMap<&str, f64> = row.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let Some(step) = STEPS.iter().find_map(|name| table.get(name)).filter(|step| **step >= 0.0) else {
+            continue;
+        };
+        let mut point = Point { step: *step as u64, ..Point::default() };
+        let mut any = false;
+        for (names, put) in COLUMNS {
+            if let Some(value) = names.iter().find_map(|name| table.get(name)) {
+                put(&mut point, *value);
+                any = true;
+            }
+        }
+        match points.last_mut() {
+            Some(last) if last.step == point.step => merge(last, &point),
+            _ if any => points.push(point),
+            _ => (),
+        }
+    }
+    points
+}
+
+fn merge(into: &mut Point, other: &Point) {
+    into.loss = into.loss.or(other.loss);
+    into.lr = into.lr.or(other.lr);
+    into.weight_decay = into.weight_decay.or(other.weight_decay);
+    into.lambda = into.lambda.or(other.lambda);
+    into.grad_norm = into.grad_norm.or(other.grad_norm);
+    into.validation_loss = into.validation_loss.or(other.validation_loss);
+    into.unique_tokens = into.unique_tokens.or(other.unique_tokens);
+    into.repetition = into.repetition.or(other.repetition);
+    into.flip_rate = into.flip_rate.or(other.flip_rate);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_as(name: &str, text: &str) -> Result<Vec<Point>, FileError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        read(&path)
+    }
+
+    #[test]
+    fn a_trainers_state_a_table_and_lines_are_read() {
+        let state = r#"{"global_step": 20, "best_metric": Infinity, "log_history": [
+            {"step": 10, "loss": 5.5, "learning_rate": 1e-4, "epoch": 0.1}, {"step": 10, "eval_loss": NaN}, {"step": 20, "loss": 5.0}]}"#;
+        let points = read_as("trainer_state.json", state).unwrap();
+        assert_eq!(points.len(), 2);
+        assert_eq!((points[0].step, points[0].loss, points[0].lr), (10, Some(5.5), Some(1e-4)));
+        assert!(points[0].validation_loss.unwrap().is_nan());
+        let points = read_as("w.csv", "_step,train/loss,train/grad_norm\n1,2.5,0.5\n2,,0.25\n").unwrap();
+        assert_eq!((points[1].loss, points[1].grad_norm), (None, Some(0.25)));
+        let points = read_as("run-a-tag-train_loss.csv", "Wall time,Step,Value\n1.5,3,9.25\n").unwrap();
+        assert_eq!((points[0].step, points[0].loss), (3, Some(9.25)));
+        let points =
+            read_as("m.jsonl", "{\"step\": 1, \"loss\": 3}\nnoise\n{\"step\": 2, \"wd\": 0.1}\n").unwrap();
+        assert_eq!((points.len(), points[1].weight_decay), (2, Some(0.1)));
+    }
+
+    #[test]
+    fn what_is_no_log_is_named() {
+        for (name, text) in
+            [("a.csv", "x,y\n1,2\n"), ("a.jsonl", "hello\n"), ("a.json", "{\"a\": 1}"), ("b.csv", "")]
+        {
+            assert!(read_as(name, text).unwrap_err().to_string().contains("no line with a step"), "{name}");
+        }
+    }
+}

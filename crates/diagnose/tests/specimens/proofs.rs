@@ -1,0 +1,65 @@
+//! A fix that a probe proved makes the model whole again.
+
+use crate::base::{Base, open};
+use crate::{base, codes, models};
+use checkpoint::OpenOptions;
+use diagnose::probes::{self, Request};
+use infer::Answers;
+use std::path::Path;
+
+/// The greatest relative difference of logits between two models.
+fn apart(a: &Path, b: &Path) -> f32 {
+    let (a, b) = (open(a), open(b));
+    let prompts = infer::prompts(a.config().vocabulary, infer::tokenizer(&a).unwrap().as_ref());
+    let answers = Answers::of(&*a.source, &prompts, None).unwrap();
+    answers.agreement(&Answers::of(&*b.source, &prompts, Some(&answers)).unwrap()).largest
+}
+
+fn fix(base: &Base, name: &str, dir: &Path) {
+    let specimen = models::specimens().find(|specimen| specimen.name.starts_with(name)).expect(name);
+    let sick = (specimen.make)(base, dir);
+    let patient = diagnose::open(&sick, &OpenOptions::default(), &mut |_, _| ()).unwrap();
+    let report = probes::run(&patient, &Request::default(), &mut |_| ()).unwrap();
+    assert_eq!(report.fixes.len(), 1, "{name}: {:?}", report.measured);
+    let out = dir.join(if sick.is_dir() { "fixed" } else { "fixed.gguf" });
+    let said = diagnose::fix::write(&patient, &report.fixes, &out).unwrap();
+    assert!(said.contains("holds the model with"), "{said}");
+    assert!(apart(&sick, &base.gguf()) > 1e-3, "{name}: the fault does nothing");
+    assert!(apart(&out, &base.gguf()) < 0.05, "{name}: still {} apart", apart(&out, &base.gguf()));
+    assert_eq!(codes(&out, &OpenOptions::default()), [], "{name}");
+    assert!(
+        diagnose::fix::write(&patient, &[], &dir.join("none"))
+            .unwrap_err()
+            .to_string()
+            .contains("no probe proved")
+    );
+}
+
+#[test]
+fn planted_faults_are_found_and_put_right() {
+    for name in [
+        "conversion: scales inverted",
+        "conversion: SiLU for squared ReLU",
+        "conversion: I2_S in ARM",
+        "conversion: q and k permuted",
+        "folder: linear_class bitlinear",
+    ] {
+        fix(base(), name, tempfile::tempdir().unwrap().path());
+    }
+}
+
+#[test]
+fn forms_of_one_model_agree_and_another_model_does_not() {
+    let base = base();
+    let patient = diagnose::open(&base.run(), &OpenOptions::default(), &mut |_, _| ()).unwrap();
+    let parity = |against: &Path| {
+        let request = Request { against: Some(against), ids: None };
+        let report = probes::run(&patient, &request, &mut |_| ()).unwrap();
+        report.findings.iter().any(|finding| finding.code == "P108")
+    };
+    for same in [base.gguf(), base.hf(), base.path("online"), base.checkpoint()] {
+        assert!(!parity(&same), "{}", same.display());
+    }
+    let first = base.path("run/checkpoints/step-00000000");
+    assert!(parity(&first));
+}
