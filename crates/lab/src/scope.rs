@@ -6,7 +6,7 @@ use crate::measure::Measured;
 use crate::points::Point;
 
 /// What is measured over time; of a measure that has a value for each layer it is their mean.
-pub const MEASURES: [&str; 18] = [
+pub const MEASURES: [&str; 19] = [
     "loss",
     "raw_loss",
     "bits_per_byte",
@@ -18,6 +18,7 @@ pub const MEASURES: [&str; 18] = [
     "validation_loss",
     "validation_bits_per_byte",
     "ternary_validation_loss",
+    "exported_loss",
     "unique_tokens",
     "output_entropy",
     "repetition",
