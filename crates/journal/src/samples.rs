@@ -53,7 +53,7 @@ mod tests {
         let path = dir.path().join(crate::layout::SAMPLES);
         let sample = |step| Sample { step, prompt: "a \"b\"".into(), text: "\n".into() };
         let mut writer = Writer::open_at(&path, 0).unwrap();
-        [0, 10, 20].map(|step| writer.append(&sample(step)).unwrap());
+        [0, 10, 20].iter().for_each(|step| writer.append(&sample(*step)).unwrap());
         drop(writer);
         Writer::open_at(&path, 10).unwrap().append(&sample(15)).unwrap();
         assert_eq!(read(&path).unwrap(), [0, 10, 15].map(sample));

@@ -110,9 +110,7 @@ fn look(group: &Group, claim: &Claim) -> Evidence {
     };
     let said = |path: &expr::Path| {
         let value = match group.values(path) {
-            Ok(values) if values.len() == 1 => values[0].to_string(),
-            Ok(_) => expr::evaluate(&expr::Expr::Path(path.clone()), group)
-                .map_or_else(|Missing(why)| why, |value| format!("{value} (mean)")),
+            Ok(values) => spoken(&values),
             Err(Missing(why)) => why,
         };
         (path.to_string(), value)
@@ -123,6 +121,22 @@ fn look(group: &Group, claim: &Claim) -> Evidence {
         seed: group.seed,
         holds,
         values: claim.condition.paths().into_iter().map(said).collect(),
+    }
+}
+
+/// A value, or the range of several.
+fn spoken(values: &[Value]) -> String {
+    let number = |value: &Value| match value {
+        Value::Number(number) => Some(*number),
+        _ => None,
+    };
+    let numbers: Vec<f64> = values.iter().filter_map(number).collect();
+    let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match (values, numbers.len() == values.len()) {
+        ([one], _) => one.to_string(),
+        (_, true) => format!("{} to {}", Value::Number(low), Value::Number(high)),
+        (_, false) => format!("{} values", values.len()),
     }
 }
 

@@ -77,7 +77,8 @@ impl Measured {
     }
 }
 
-/// A measure of one line; of a measure that has a value for each layer their mean. `state` is where unique tokens are.
+/// A measure of one line; of a measure that has a value for each layer their mean. `state` is where unique tokens are, and what is
+/// exported always has λ = 1.
 fn one(step: &Step, name: &str) -> Option<f64> {
     let record = &step.record;
     let mean = |layers: &Option<Vec<f32>>| {
@@ -87,8 +88,10 @@ fn one(step: &Step, name: &str) -> Option<f64> {
     match name {
         "state" => record.unique_tokens.map(f64::from),
         "raw_loss" => Some(step.loss),
+        "exported_loss" => record.ternary_validation_loss.or(record.validation_loss),
         "zero_share" => mean(&record.zero_share),
         "flip_rate" => mean(&record.flip_rate),
+        "scale" => mean(&record.scale),
         _ => columns::COLUMNS.iter().find(|column| column.key == name).and_then(|column| (column.of)(step)),
     }
 }

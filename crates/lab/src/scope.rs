@@ -5,8 +5,8 @@ use crate::expr::{Missing, Path, Scope, Value};
 use crate::measure::Measured;
 use crate::points::Point;
 
-/// Measures of the metrics' records that are one number a line.
-pub const MEASURES: [&str; 17] = [
+/// What is measured over time; of a measure that has a value for each layer it is their mean.
+pub const MEASURES: [&str; 19] = [
     "loss",
     "raw_loss",
     "bits_per_byte",
@@ -18,11 +18,13 @@ pub const MEASURES: [&str; 17] = [
     "validation_loss",
     "validation_bits_per_byte",
     "ternary_validation_loss",
+    "exported_loss",
     "unique_tokens",
     "output_entropy",
     "repetition",
     "zero_share",
     "flip_rate",
+    "scale",
     "state",
 ];
 /// What a run has once.

@@ -9,6 +9,9 @@ use serde_json::json;
 const STYLE: &str = include_str!("../assets/page.css");
 const SCRIPT: &str = include_str!("../assets/page.js");
 
+/// Most names that stand in the heading.
+const NAMES_MAX: usize = 3;
+
 /// The whole page about these runs, in one text that needs nothing else. A live one renews itself from the server that sent it.
 pub fn page(runs: &[RunData], live: bool) -> String {
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
@@ -27,7 +30,7 @@ pub fn page(runs: &[RunData], live: bool) -> String {
             body {
                 a.skip href="#content" { "To the content" }
                 header {
-                    h1 { (names.join(", ")) }
+                    h1 { @if names.len() > NAMES_MAX { (names.len()) " runs" } @else { (names.join(", ")) } }
                     @if live { p.note { span #live role="status" { "live" } } }
                     nav aria-label="Sections" { ul {
                         @for section in SECTIONS { li { a href={ "#" (section.id()) } { (section.title()) } } }

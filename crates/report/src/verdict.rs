@@ -87,6 +87,11 @@ fn loss_sentence(run: &RunData) -> String {
     let kind = if validation.is_some() { "validation" } else { "training" };
     let place = run.marks().and_then(|marks| Some((marks, marks.progress(loss)?)));
     match place {
+        Some((marks, progress)) if progress > 1.0 => format!(
+            " Its {kind} loss is {} nats a token, {} below the unigram entropy.",
+            short(loss),
+            short(marks.unigram_entropy - loss)
+        ),
         Some((marks, progress)) => format!(
             " Its {kind} loss is {} nats a token, {} of the way from ln V ({}) to the unigram entropy ({}).",
             short(loss),

@@ -152,7 +152,7 @@ impl Chart {
                         (mark.label)
                     }
                 }
-                @for band in &self.bands {
+                @for band in self.bands.iter().filter(|band| is_roomy(band, &x)) {
                     text.band-label x=(LEFT + x.place(band.from) * width + 4.0) y=(TOP + 12.0) { (band.label) }
                 }
                 rect.border x=(LEFT) y=(TOP) width=(width) height=(height) {}
@@ -218,6 +218,11 @@ fn y_tick(tick: f64, place: f64) -> Markup {
         line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(place) y2=(place) {}
         text x=(LEFT - 6.0) y=(place + 4.0) { (short(tick)) }
     }
+}
+
+/// Whether a band's name fits over it; the end of quantisation is a place, and has its name beside it.
+fn is_roomy(band: &Band, x: &Scale) -> bool {
+    band.from == band.to || x.place(band.to) - x.place(band.from) > 0.015 * band.label.chars().count() as f64
 }
 
 /// One series in the plot's coordinates.

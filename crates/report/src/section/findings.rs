@@ -19,12 +19,16 @@ impl Section for Findings {
 
     fn draw(&self, runs: &[RunData]) -> Markup {
         html! {
-            @for run in runs {
+            @if runs.iter().any(|run| run.findings.is_none()) {
+                p.none {
+                    "Where nothing stands here, the doctor was not asked: "
+                    code { "trilobit diagnose RUN --json > RUN/findings.json" } "."
+                }
+            }
+            @for run in runs.iter().filter(|run| run.findings.is_some()) {
                 @if runs.len() > 1 { h3 { (run.name) } }
                 @match &run.findings {
-                    None => p.none {
-                        "The doctor was not asked: " code { "trilobit diagnose RUN --json > RUN/findings.json" } "."
-                    },
+                    None => {},
                     Some(findings) if findings.is_empty() => p { "The doctor found nothing." },
                     Some(findings) => ul.findings { @for finding in findings { (item(finding)) } },
                 }

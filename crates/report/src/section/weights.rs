@@ -26,7 +26,7 @@ impl Section for Weights {
             @for (index, run) in runs.iter().enumerate() {
                 @if runs.len() > 1 { h3 { (run.name) } }
                 @match &run.histograms {
-                    None => p.none { "No checkpoint to read." },
+                    None => p.none { "The weights were not read: there is no checkpoint, or the page was made without them." },
                     Some(found) => {
                         p.note { (found.checkpoint) ", " (found.layers.len()) " layers" }
                         div.histograms { @for one in &found.histograms {

@@ -14,13 +14,13 @@ pub fn line(step: u64) -> Step {
     let is_stage2 = step * 2 >= STEPS;
     let loss =
         if is_stage2 { 7.2 + 0.3 / (1.0 + 20.0 * (x - 0.5)) } else { 10.9 - x } + (step as f64).sin() / 50.0;
-    let is_recorded = step == 0 || (step + 1) % 20 == 0;
+    let is_recorded = step == 0 || (step + 1).is_multiple_of(20);
     let shares: Vec<f32> = (0..4).map(|layer| 0.31 + layer as f32 * 0.01 + x as f32 * 0.05).collect();
     let record = Record {
         phase: Some(if is_stage2 { "stage-2" } else { "stage-1" }.into()),
-        validation_loss: ((step + 1) % 100 == 0).then_some(loss + 0.05),
-        validation_bits_per_byte: ((step + 1) % 100 == 0).then_some(loss / 2.2),
-        ternary_validation_loss: ((step + 1) % 100 == 0).then_some(loss + 0.5),
+        validation_loss: (step + 1).is_multiple_of(100).then_some(loss + 0.05),
+        validation_bits_per_byte: (step + 1).is_multiple_of(100).then_some(loss / 2.2),
+        ternary_validation_loss: (step + 1).is_multiple_of(100).then_some(loss + 0.5),
         unique_tokens: Some(if is_stage2 { 11 } else { 20 - (x * 36.0) as u32 }),
         output_entropy: Some(if is_stage2 { 6.9 } else { 10.7 }),
         repetition: Some(0.4),
@@ -38,7 +38,7 @@ pub fn line(step: u64) -> Step {
         weight_decay: if is_stage2 { 0.0 } else { 0.1 },
         lambda: (x * 4.0).min(1.0),
         grad_norm: 2.0 + (step as f64).cos(),
-        distillation: (step % 2 == 0).then_some([0.5, loss / 3.0, 0.1]),
+        distillation: step.is_multiple_of(2).then_some([0.5, loss / 3.0, 0.1]),
         tokens_per_s: 3000.0 + (step % 13) as f64,
         record: if is_recorded { record } else { Record::default() },
     }
