@@ -81,6 +81,7 @@ fn dense(_: &Base, dir: &Path) -> PathBuf {
     let parts = checkpoint::native::Parts {
         config: text,
         tokenizer: None,
+        chat_template: None,
         weights: &checkpoint::arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &[],
