@@ -58,10 +58,11 @@ impl Material {
     fn shards(config: &RunConfig) -> Result<Self, TrainError> {
         let sources = config.sources();
         let first = Dataset::open(&sources.first().ok_or(TrainError::NoData)?.path)?;
+        let advice = first.manifest().warnings.iter();
         Ok(Self {
             tokenizer: bounded::read(&first.tokenizer_path(), limits::TOKENIZER_BYTES_MAX)?,
             token_bytes: first.token_bytes().to_vec(),
-            notes: Vec::new(),
+            notes: advice.map(|advice| format!("{}: {advice}", first.folder().display())).collect(),
             content: Content::Shards { sources, first },
         })
     }

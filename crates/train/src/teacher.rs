@@ -257,6 +257,7 @@ impl Lesson {
             candidates: &mut self.candidates[rows.start * self.top_k..rows.end * self.top_k],
             losses: &mut self.losses[rows],
             chooses: self.top_k > 0 && !self.candidates_known,
+            rounds: self.cache.is_some(),
             temperature: self.temperature,
             factor: self.factor * self.weights.logits,
             text: self.weights.cross_entropy,
@@ -346,6 +347,8 @@ pub(crate) struct Said<'a> {
     pub(crate) losses: &'a mut [f32],
     /// the candidates are still to be chosen
     pub(crate) chooses: bool,
+    /// their logits are those that a cache gives back
+    pub(crate) rounds: bool,
     /// τ
     pub(crate) temperature: f32,
     /// of the gradients

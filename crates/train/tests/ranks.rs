@@ -39,7 +39,10 @@ fn rank(group: Group, config: &RunConfig, run: &Path, steps: u64) -> Result<Outc
 
 fn lines(run: &Path) -> Vec<Step> {
     let mut steps = metrics::read(&run.join("metrics.jsonl")).unwrap();
-    steps.iter_mut().for_each(|step| step.tokens_per_s = 0.0);
+    for step in &mut steps {
+        step.tokens_per_s = 0.0;
+        step.record.memory_bytes = None;
+    }
     steps
 }
 

@@ -53,7 +53,8 @@ pub fn export(
     let done = rounded.write(model, architecture, &staged, progress).and_then(|report| {
         let written = super::open(&staged, I2sLayout::X86)?.0;
         let found = convert::compare(&rounded, &rounded.config, &written, 0.0, &staged, progress)?;
-        let rounding = rounding(options.format).max(rounding(options.embedding));
+        let fallback = rounded.unblocked().map_or(0.0, |_| rounding(&F16));
+        let rounding = rounding(options.format).max(rounding(options.embedding)).max(fallback);
         progress.judge(&Written { source: &*model.source, written: &written, rounding })?;
         std::fs::rename(&staged, out).map_err(|error| FileError::io(out, "write", &error))?;
         Ok(Report { tensors: found.0, ..report })
@@ -100,7 +101,11 @@ impl Rounded<'_> {
 
     fn format(&self, named: &Named) -> &'static dyn BlockFormat {
         match (named.is_projection(), named.is_matrix) {
-            (true, _) => self.options.format,
+            (true, _) if named.slot.cols.is_multiple_of(self.options.format.block_elements()) => {
+                self.options.format
+            }
+            // rows that are no whole blocks: the same three values, at sixteen bits each
+            (true, _) => &F16,
             (false, true) => self.options.embedding,
             (false, false) => &F32,
         }
@@ -115,9 +120,21 @@ impl Rounded<'_> {
         ternary::read(self.inner, named)
     }
 
-    /// γ as the format holds it.
-    fn scale(&self, scale: f32) -> f32 {
-        if self.options.format.name() == I2_S.name() { scale } else { round_trip(&F16, &[scale])[0] }
+    /// γ as the tensor's format holds it.
+    fn scale(&self, named: &Named, scale: f32) -> f32 {
+        if self.format(named).name() == I2_S.name() { scale } else { round_trip(&F16, &[scale])[0] }
+    }
+
+    /// Number of projections whose rows are no whole blocks of the wanted format, and the length of such a row.
+    fn unblocked(&self) -> Option<(usize, usize)> {
+        let layout = Layout::new(&self.config);
+        let wanted = self.options.format.name();
+        let others = layout
+            .tensors()
+            .iter()
+            .filter(|named| named.is_projection() && self.format(named).name() != wanted);
+        let rows: Vec<usize> = others.map(|named| named.slot.cols).collect();
+        Some((rows.len(), *rows.first()?))
     }
 
     fn write(
@@ -141,7 +158,7 @@ impl Rounded<'_> {
             let stored = names::stored(&named.name);
             if self.is_coded(named) {
                 let found = self.ternary(named)?;
-                let scale = self.scale(found.scale);
+                let scale = self.scale(named, found.scale);
                 largest = largest.max(((scale - found.scale) / found.scale).abs());
                 distortions.extend(found.distortion.map(|distortion| (named.name.clone(), distortion)));
                 self.write_codes(&mut writer, &stored, named, &found.codes, scale)?;
@@ -157,7 +174,8 @@ impl Rounded<'_> {
             progress.advance(&named.name);
         }
         writer.finish()?;
-        let tolerance = if self.options.format.name() == I2_S.name() { 0.0 } else { 1.0 / 2048.0 };
+        let is_exact = self.options.format.name() == I2_S.name() && self.unblocked().is_none();
+        let tolerance = if is_exact { 0.0 } else { 1.0 / 2048.0 };
         let notes = self.notes(architecture);
         Ok(Report { distortions, tensors: 0, tolerance, largest, notes })
     }
@@ -248,6 +266,13 @@ impl Rounded<'_> {
 
     fn notes(&self, architecture: &str) -> Vec<String> {
         let mut notes = convert::notes(&self.config, "llama.cpp");
+        if let Some((tensors, row)) = self.unblocked() {
+            let (format, block) = (self.options.format.name(), self.options.format.block_elements());
+            notes.push(format!(
+                "{tensors} projections have rows of {row} weights, no multiple of {format}'s blocks of {block}; they are F16, with the \
+                 same three values, and engines that do not look for these compute them with unrounded activations"
+            ));
+        }
         let known = config::ARCHITECTURES.iter().find(|known| known.name == architecture);
         if known.is_some_and(|known| known.activation != self.config.activation) {
             notes.push(format!(
@@ -306,7 +331,7 @@ impl Source for Rounded<'_> {
         if !self.is_coded(&named) {
             return Ok(Encoding::Float);
         }
-        Ok(Encoding::Ternary { scale: self.scale(self.ternary(&named)?.scale) })
+        Ok(Encoding::Ternary { scale: self.scale(&named, self.ternary(&named)?.scale) })
     }
 
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<(), FileError> {

@@ -6,6 +6,7 @@ mod cluster;
 mod convert;
 mod diagnose;
 mod flow;
+mod heal;
 mod kill;
 mod mistakes;
 mod partition;

@@ -4,6 +4,7 @@ use super::logits::{all_tokens, choose, top_tokens};
 use crate::clock::{self, Op};
 use crate::ops::Machine;
 use crate::teacher::{Lesson, Said};
+use half::f16;
 use kernels::gemm::{View, gemm, gemm_again};
 use kernels::pool::Rows;
 use kernels::softmax;

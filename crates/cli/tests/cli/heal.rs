@@ -1,0 +1,85 @@
+//! A dense model is healed, stopped on the way, refused by the export, healed to its end, distilled and shipped.
+
+use crate::{fail, succeed, text, tiny};
+use std::path::Path;
+
+fn with(base: &[&str], sets: &[&str]) -> Vec<String> {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    base.iter().copied().chain(sets).map(str::to_owned).collect()
+}
+
+fn run(arguments: &[String]) -> String {
+    succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+const QUICK: [&str; 6] = [
+    "train.steps=12",
+    "train.batch=2",
+    "train.sequence=32",
+    "train.record_every=4",
+    "train.validate_batches=1",
+    "schedule.warmup=0",
+];
+
+/// A little dense model in `dir/dense`, and its data.
+fn pretrained(dir: &Path) {
+    testkit::dataset(dir, 400, 300);
+    let mut train = tiny(30);
+    train.extend(["--data", text(&dir.join("data")), "--out", text(&dir.join("dense"))].map(str::to_owned));
+    train.extend(with(&[], &["model.linear=dense", "model.sub_norms=false", "model.activation=silu"]));
+    run(&train);
+}
+
+#[test]
+fn from_a_dense_model_to_a_ternary_file() {
+    let dir = tempfile::tempdir().unwrap();
+    pretrained(dir.path());
+    let path = |name: &str| text(&dir.path().join(name)).to_owned();
+    let (dense, data, healed) = (path("dense"), path("data"), path("healed"));
+    let heal = ["heal", "--from", &dense, "--data", &data, "--out", &healed];
+    let table = run(&with(&[&heal[..], &["--sample", "Once"]].concat(), &QUICK));
+    assert!(table.contains("recovered") && table.lines().count() >= 6, "{table}");
+    let samples = std::fs::read_to_string(path("healed/samples.jsonl")).unwrap();
+    assert!(samples.lines().count() >= 4 && samples.contains("\"prompt\":\"Once\""), "{samples}");
+
+    // The checkpoint of the first quarter came before λ = 1 … of a linear λ.
+    let slow = path("slow");
+    let heal = ["heal", "--from", &dense, "--data", &data, "--out", &slow];
+    run(&with(&heal, &[&QUICK[..], &["lambda.kind=linear"]].concat()));
+    let early = path("slow/checkpoints/step-00000006");
+    let out = path("early.gguf");
+    let sentence = fail(&["export", "gguf", &early, "--type", "i2_s", "--out", &out]);
+    assert!(sentence.contains("of 1") && sentence.contains("--quantize"), "{sentence}");
+    let forced = succeed(&["export", "gguf", &early, "--type", "i2_s", "--out", &out, "--quantize", "--no-prompts"]);
+    assert!(forced.contains("relative error"), "{forced}");
+    succeed(&["export", "gguf", &healed, "--type", "i2_s", "--out", &path("healed.gguf")]);
+
+    let sentence = fail(&["heal", "--data", &data, "--out", &path("nothing")]);
+    assert!(sentence.contains("--from MODEL"), "{sentence}");
+}
+
+#[test]
+fn the_recipe_goes_on_between_its_stages() {
+    let dir = tempfile::tempdir().unwrap();
+    pretrained(dir.path());
+    let path = |name: &str| text(&dir.path().join(name)).to_owned();
+    let (dense, data, out) = (path("dense"), path("data"), path("out"));
+    let recipe = ["distill", "--recipe", "bitdistill", "--teacher", &dense, "--data", &data, "--out", &out];
+    run(&with(&[&recipe[..], &["--max-time", "0s"]].concat(), &QUICK));
+    assert!(!Path::new(&path("out/2-distill")).exists(), "the first stage was stopped");
+    run(&with(&recipe, &QUICK));
+    let lines = std::fs::read_to_string(path("out/2-distill/metrics.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 12);
+    assert!(lines.lines().all(|line| line.contains("\"distillation\":[")), "{lines}");
+}
+
+#[test]
+fn data_is_prepared_with_the_tokenizer_of_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    pretrained(dir.path());
+    let path = |name: &str| text(&dir.path().join(name)).to_owned();
+    let (dense, corpus, out) = (path("dense"), path("corpus.txt"), path("again"));
+    succeed(&["data", "prepare", "--tokenizer", &dense, "--input", &corpus, "--out", &out, "--valid-share", "0.05"]);
+    let tokenizers = [path("tokenizer.json"), path("again/tokenizer.json")].map(|path| std::fs::read(path).unwrap());
+    assert!(tokenizers[0] == tokenizers[1]);
+}

