@@ -21,6 +21,8 @@ pub enum Optimizer {
 pub struct Recipe {
     /// T
     pub steps: Option<u64>,
+    /// whether T is only taken from where a log ends
+    pub steps_guessed: bool,
     /// W
     pub warmup: Option<u64>,
     /// highest learning rate
@@ -238,6 +240,7 @@ impl Recipe {
     /// What is absent here is taken from `other`.
     pub fn or(self, other: Self) -> Self {
         Self {
+            steps_guessed: if self.steps.is_some() { self.steps_guessed } else { other.steps_guessed },
             steps: self.steps.or(other.steps),
             warmup: self.warmup.or(other.warmup),
             peak: self.peak.or(other.peak),

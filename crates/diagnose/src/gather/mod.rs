@@ -184,6 +184,15 @@ fn complete(subject: &mut Subject) {
         subject.recipe.peak = subject.recipe.peak.or(Some(lr));
         subject.recipe.warmup = subject.recipe.warmup.or(Some(step));
     }
+    // a rate that has come down to where schedules end: the log is that of a whole run
+    if let (None, Some(peak), Some((step, last))) =
+        (subject.recipe.steps, subject.recipe.peak, rates.last().copied())
+        && rates.len() >= 50
+        && last < 0.03 * peak
+    {
+        subject.recipe.steps = Some(step + 1);
+        subject.recipe.steps_guessed = true;
+    }
     if subject.progress.lambda.is_none() {
         subject.progress.lambda = subject.column(|point| point.lambda).last().map(|(_, lambda)| *lambda);
     }

@@ -2,7 +2,7 @@
 //!
 //! A ternary model's gate is squared ReLU or SiLU, and files often do not say which, or say the wrong one: the text is then fluent,
 //! loops, and its perplexity is several times the right one. The probe reads the same text with both. It is believed where the
-//! other activation is better by more than 0.15 nats a token and by four standard errors, token by token.
+//! other activation is better by more than 0.15 nats a token and by three standard errors, token by token.
 //!
 //! Remedy: write the right activation into the file; `--fix OUT` does.
 //!

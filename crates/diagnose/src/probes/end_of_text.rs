@@ -45,7 +45,7 @@ impl Probe for EndOfText {
         let source = &*case.model.source;
         let served = mean(source, &prompts, &ends)?;
         let mut modes = vec![("as served", served)];
-        if source.config().linear == LinearKind::Ternary {
+        if source.config().linear == LinearKind::Ternary && source.config().parameters() <= DENSE_MAX {
             let weights_only = Altered::new(source, &[Change::WeightsOnly]);
             modes.push(("weights only", mean(&weights_only, &prompts, &ends)?));
             if source.encoding("layers.0.q")? == Encoding::Float {
@@ -63,6 +63,9 @@ impl Probe for EndOfText {
         Ok(Outcome::Measured(Measured { text, sign, fix: None }))
     }
 }
+
+/// Parameters of a ternary model that is computed densely, at four bytes each, at most.
+const DENSE_MAX: usize = 500_000_000;
 
 /// Mean probability, over prompts, that the next token is one of `ends`.
 fn mean(source: &dyn Source, prompts: &[Vec<u32>], ends: &[u32]) -> Result<f64, InferError> {

@@ -11,7 +11,7 @@
 //!
 //! Source: −ln(1/V).
 
-use super::listen::{surprises, text};
+use super::listen::{stated, text};
 use super::{Case, Measured, Outcome, Probe, ProbeError};
 use crate::Sign;
 use crate::finding::number;
@@ -35,7 +35,7 @@ impl Probe for Guessing {
             ));
         };
         let vocabulary = case.model.config().vocabulary as f64;
-        let surprises = surprises(&*case.model.source, &ids)?;
+        let surprises = stated(case, &ids)?;
         let mean = surprises.iter().sum::<f64>() / surprises.len() as f64;
         let text = format!(
             "perplexity {} on {} tokens of plain English; guessing has {vocabulary}",

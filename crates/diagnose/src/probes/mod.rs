@@ -23,6 +23,7 @@ use checkpoint::Loaded;
 use formats::FileError;
 use infer::InferError;
 use serde::Serialize;
+use std::cell::OnceCell;
 use std::path::Path;
 use text::Tokenizer;
 
@@ -38,6 +39,8 @@ pub struct Case<'a> {
     pub against: Option<Reference>,
     /// the rule that finds its tensors wrong however they are read, where one does
     pub damage: Option<&'static str>,
+    /// how the text surprises the model as it is stated; several probes compare with it
+    pub(crate) stated: OnceCell<Vec<f64>>,
 }
 
 /// What a probe found out.
@@ -160,7 +163,14 @@ pub fn run(
         finding.severity == Severity::Error && finding.code.starts_with("T4") && finding.code != NEVER_TERNARY
     });
     let damage = damage.map(|finding| finding.code);
-    let case = Case { patient, model, tokenizer: patient.tokenizer.as_ref(), against, damage };
+    let case = Case {
+        patient,
+        model,
+        tokenizer: patient.tokenizer.as_ref(),
+        against,
+        damage,
+        stated: OnceCell::new(),
+    };
     for probe in PROBES {
         let (code, name) = (probe.code(), probe.name());
         progress(name);

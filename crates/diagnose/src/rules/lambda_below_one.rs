@@ -37,11 +37,10 @@ impl Rule for LambdaBelowOne {
             )));
         }
         let lambda = subject.progress.lambda.filter(|lambda| *lambda < FULL)?;
-        let (done, total) = (subject.steps_done(), subject.total_steps());
-        let unfinished = end.is_some() && matches!((done, total), (Some(done), Some(total)) if done < total);
         let text =
             format!("λ is {} at the last step; an export has λ = 1 and is another network", number(lambda));
-        Some(if unfinished { Sign::warning(text) } else { Sign::error(text) })
+        let unfinished = matches!((subject.steps_done(), subject.total_steps()), (Some(done), Some(total)) if done < total);
+        Some(Sign::error(if unfinished { text + " (the run is not at its end)" } else { text }))
     }
 }
 

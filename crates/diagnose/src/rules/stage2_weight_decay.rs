@@ -43,8 +43,9 @@ impl Rule for Stage2WeightDecay {
             true => Sign::warning(text),
             false => Sign::error(text),
         };
-        let (switch, total) =
-            (subject.switch().unwrap_or(u64::MAX), subject.total_steps().unwrap_or_default());
+        let total = subject.total_steps().unwrap_or_default();
+        let doubt = if recipe.steps_guessed { total / 50 } else { 0 };
+        let switch = subject.switch().map_or(u64::MAX, |switch| switch + doubt);
         let mut second = subject.column(|point| point.weight_decay);
         second.retain(|(step, _)| *step >= switch);
         if let Some((step, decay)) = second.iter().find(|(_, decay)| *decay > ZERO) {

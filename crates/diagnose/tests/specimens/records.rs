@@ -141,6 +141,19 @@ static STATES: &[Specimen] = &[
         },
     },
     Specimen {
+        name: "log (JSON lines) of a whole run and nothing else: weight decay 0.1 to the end",
+        findings: &["T101"],
+        make: |_, dir| {
+            let line = |t: u64| {
+                let x = t as f64 / 2000.0;
+                let peak = if t < 1000 { 1.5e-3 } else { 1e-3 };
+                let rate = if t < 200 { 7.5e-6 * t as f64 } else { 3e-5 + (peak - 3e-5) * (1.0 - x) / 0.9 };
+                format!("{}\n", json!({"step": t, "loss": 9.0 - 4.0 * x, "lr": rate, "weight_decay": 0.1}))
+            };
+            file(dir, "log.jsonl", &(0..2000).map(line).collect::<String>())
+        },
+    },
+    Specimen {
         name: "log (CSV): weight decay 0.05 in stage 2, the collapse study's curve",
         findings: &["T101", "T102"],
         make: |_, dir| {
