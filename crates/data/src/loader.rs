@@ -88,7 +88,7 @@ struct Member {
 /// What windows are made from.
 #[derive(Debug)]
 enum Content {
-    Tokens(Dataset),
+    Tokens(Box<Dataset>),
     Conversations(Arc<Chats>),
 }
 
@@ -116,7 +116,7 @@ impl Loader {
             sum += source.weight;
             members.push(Member {
                 windows: windows(&dataset, split, options.sequence)?,
-                content: Content::Tokens(dataset),
+                content: Content::Tokens(Box::new(dataset)),
                 threshold: (sum / total * u64::MAX as f64) as u64,
             });
         }
@@ -253,7 +253,7 @@ impl Loader {
     /// The data sets, in the order given; none of conversations.
     pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
         self.members.iter().filter_map(|member| match &member.content {
-            Content::Tokens(dataset) => Some(dataset),
+            Content::Tokens(dataset) => Some(&**dataset),
             Content::Conversations(_) => None,
         })
     }

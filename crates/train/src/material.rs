@@ -25,7 +25,7 @@ pub(crate) struct Material {
 }
 
 enum Content {
-    Shards { sources: Vec<Source>, first: Dataset },
+    Shards { sources: Vec<Source>, first: Box<Dataset> },
     Chats(Arc<Chats>),
 }
 
@@ -63,7 +63,7 @@ impl Material {
             tokenizer: bounded::read(&first.tokenizer_path(), limits::TOKENIZER_BYTES_MAX)?,
             token_bytes: first.token_bytes().to_vec(),
             notes: advice.map(|advice| format!("{}: {advice}", first.folder().display())).collect(),
-            content: Content::Shards { sources, first },
+            content: Content::Shards { sources, first: Box::new(first) },
         })
     }
 

@@ -40,15 +40,37 @@ fn restore_latents(model: &Loaded, weights: &mut Weights) -> Result<(), TrainErr
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use model::quantize;
+    use std::path::Path;
+
+    /// Packed models of transformers, whose second layer's scales are not the absmean.
     #[test]
-    fn stretched_codes_quantise_to_themselves() {
-        let codes = [1.0f32, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0, 1.0, 0.0];
-        let gamma = 0.37;
-        let stretched: Vec<f32> = codes.iter().map(|code| code * gamma * 2.0).collect();
-        let found = model::quantize::gamma(stretched.iter().map(|x| f64::from(x.abs())).sum(), codes.len());
-        assert!((found / gamma - 1.0).abs() < 1e-6);
-        let mut again = vec![0i8; codes.len()];
-        model::quantize::ternarise(&stretched, found, &mut again);
-        assert!(again.iter().zip(codes).all(|(again, code)| f32::from(*again) == code));
+    fn a_model_without_latent_weights_keeps_its_codes_and_scales() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/hf");
+        let mut ternary = 0;
+        for name in ["bitnet-offline-autobitlinear", "bitnet-offline-bitlinear", "llama-bitlinear"] {
+            let model = checkpoint::open(&golden.join(name)).unwrap();
+            let config = toml::to_string(&serde_json::json!({ "model": model.config() })).unwrap();
+            let mut config = RunConfig::from_toml(&config).unwrap();
+            let weights = begin(&config, &model).unwrap();
+            for named in weights.layout.tensors() {
+                let Encoding::Ternary { scale } = model.source.encoding(&named.name).unwrap() else {
+                    continue;
+                };
+                let values = named.slot.of(&weights.data);
+                let sum = values.iter().map(|value| f64::from(value.abs())).sum();
+                let gamma = quantize::gamma(sum, values.len());
+                assert!((gamma / scale - 1.0).abs() < 1e-6, "{name}: {} {gamma} {scale}", named.name);
+                let (mut codes, mut wanted) = (vec![0i8; values.len()], vec![0i8; values.len()]);
+                quantize::ternarise(values, gamma, &mut codes);
+                model.source.read_codes(&named.name, 0..named.slot.rows, &mut wanted).unwrap();
+                assert!(codes == wanted, "{name}: {}", named.name);
+                ternary += 1;
+            }
+            config.model.ffn += 4;
+            assert!(matches!(begin(&config, &model), Err(TrainError::OtherSource { .. })));
+        }
+        assert_eq!(ternary, 3 * 2 * 7);
     }
 }

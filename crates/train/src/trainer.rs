@@ -464,6 +464,9 @@ impl Trainer {
         self.engine.flip_rates();
         self.save(observer)?;
         let lambdas = match self.config.heal {
+            None if self.config.start.is_some() => {
+                return self.measure("before training", observer).map(drop);
+            }
             None => return self.measure("untrained", observer).map(drop),
             Some(_) if self.config.lambda.blends() => [Some(1.0), Some(0.0)],
             Some(_) => [Some(1.0), None],

@@ -1,5 +1,7 @@
 //! Ranks as threads of this process: they train what one process trains, and a checkpoint goes on at any number of them.
 
+#[path = "common/chats.rs"]
+mod chats;
 mod common;
 
 use cluster::{Group, local};
@@ -118,6 +120,19 @@ fn a_checkpoint_goes_on_at_another_number_of_ranks() {
         assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == expected));
     }
     assert_same_curve(&run, &lines(&alone), "changing ranks");
+}
+
+#[test]
+fn ranks_read_the_same_conversations() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, file) = chats::model_and_conversations(dir.path(), &[]);
+    let config = chats::sft(&base, &file, &["train.threads=1"]);
+    let [alone, run] = ["alone", "ranks"].map(|name| dir.path().join(name));
+    job(1, &config, &alone, 1000);
+    for steps in [3, 1000] {
+        assert!(job(2, &config, &run, steps).iter().all(|outcome| outcome.is_ok()));
+    }
+    assert_same_curve(&run, &lines(&alone), "two ranks");
 }
 
 #[test]

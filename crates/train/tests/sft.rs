@@ -1,53 +1,23 @@
 //! Supervised fine-tuning: only answers are scored, a run begins with a model's weights, and goes on to the same bits.
 
+#[path = "common/chats.rs"]
+mod chats;
 mod common;
 
+use chats::{model_and_conversations, sft};
 use common::tiny_run;
 use data::IGNORE;
 use journal::metrics;
 use kernels::gemm::Arithmetic;
 use model::{Config, LinearKind, Weights, reference};
-use std::path::{Path, PathBuf};
-use train::config::StartConfig;
+use std::path::Path;
+use train::config::{HealConfig, StartConfig, SubNorm};
 use train::loss::cross_entropy::Options;
 use train::step::{Dimensions, MicroBatch, Network};
 use train::{Limits, Outcome, RunConfig, Trainer};
 
 fn finish(trainer: &mut Trainer) -> Outcome {
     trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap()
-}
-
-/// A model that a short run leaves in `dir`, and conversations beside it.
-fn model_and_conversations(dir: &Path, sets: &[&str]) -> (PathBuf, PathBuf) {
-    let mut config = tiny_run(dir, sets);
-    config.train.steps = 4;
-    let run = dir.join("base");
-    finish(&mut Trainer::create(config, &run, None).unwrap());
-    let line = |n: usize| {
-        serde_json::json!({ "question": format!("{n} plus {}?", n % 3), "answer": (n + n % 3).to_string() })
-            .to_string()
-    };
-    let file = dir.join("chats.jsonl");
-    std::fs::write(&file, (0..40).map(line).collect::<Vec<_>>().join("\n")).unwrap();
-    (run, file)
-}
-
-fn sft(base: &Path, file: &Path, more: &[&str]) -> RunConfig {
-    let mut sets: Vec<String> = [
-        "train.steps=8",
-        "train.batch=2",
-        "train.threads=2",
-        "train.record_every=4",
-        "train.checkpoint_every=2",
-        "schedule.warmup=1",
-        "sft.valid_share=0.1",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    sets.push(format!("sft.files=['{}']", file.display()));
-    sets.extend(more.iter().map(|set| (*set).to_owned()));
-    let source = checkpoint::open(base).unwrap();
-    RunConfig::start(&StartConfig { from: base.into() }, source.config(), None, &sets).unwrap()
 }
 
 fn weights(run: &Path) -> Weights {
@@ -205,4 +175,45 @@ fn contradictions_are_sentences() {
     other.model.ffn = 64;
     let error = Trainer::create(other, &dir.path().join("other"), None).err().unwrap().to_string();
     assert!(error.contains("its network is not"), "{error}");
+}
+
+#[test]
+fn a_healing_on_conversations_learns_from_a_teacher_with_the_same_tokenizer() {
+    let dir = testkit::temp_dir();
+    let (base, file) = model_and_conversations(dir.path(), &["model.linear=dense"]);
+    let source = checkpoint::open(&base).unwrap();
+    let config = |teacher: &Path, sub_norm| {
+        let sets = [
+            "train.steps=4",
+            "train.batch=2",
+            "train.sequence=32",
+            "train.threads=2",
+            "schedule.warmup=1",
+            "lambda.kind=linear",
+            "sft.valid_share=0.1",
+            "distill.relation=0.1",
+        ];
+        let mut sets = sets.map(str::to_owned).to_vec();
+        sets.push(format!("sft.files=['{}']", file.display()));
+        let heal = HealConfig { from: base.clone(), sub_norm };
+        RunConfig::heal(heal, source.config(), Some(teacher), None, &sets).unwrap()
+    };
+    for (name, sub_norm) in [("none", SubNorm::None), ("insert", SubNorm::Insert)] {
+        let run = dir.path().join(name);
+        finish(&mut Trainer::create(config(&base, sub_norm), &run, None).unwrap());
+        let steps = metrics::read(&run.join("metrics.jsonl")).unwrap();
+        let distilled = steps[3].distillation.unwrap();
+        assert!(
+            distilled[0] > 0.0 && distilled[1] > 0.0 && steps[3].record.ternary_validation_loss.is_some()
+        );
+    }
+    let elsewhere = testkit::temp_dir();
+    let mut other = tiny_run(elsewhere.path(), &["train.steps=1", "model.linear=dense", "schedule.warmup=0"]);
+    let words = testkit::temp_dir();
+    other.data[0].path = testkit::dataset(words.path(), 100, 290);
+    let teacher = elsewhere.path().join("teacher");
+    finish(&mut Trainer::create(other, &teacher, None).unwrap());
+    let run = dir.path().join("refused");
+    let error = Trainer::create(config(&teacher, SubNorm::None), &run, None).err().unwrap().to_string();
+    assert!(error.contains("its tokenizer is not that of"), "{error}");
 }

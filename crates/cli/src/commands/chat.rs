@@ -42,7 +42,7 @@ pub struct Args {
     /// What the assistant is told before everything else
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
-    /// How a conversation becomes text: bitnet, llama3, chatml, plain or a Jinja file [default: the model's]
+    /// How a conversation becomes text: bitnet, llama3, chatml, plain, turns or a Jinja file [default: the model's]
     #[arg(long, value_name = "NAME|FILE")]
     template: Option<String>,
     /// Most tokens of an answer

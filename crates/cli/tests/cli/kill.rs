@@ -24,6 +24,7 @@ fn metrics(run: &str) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let without = lines.map(|mut line| {
         line.as_object_mut().unwrap().remove("tokens_per_s").unwrap();
+        line.as_object_mut().unwrap().remove("memory_bytes");
         line
     });
     without.collect()

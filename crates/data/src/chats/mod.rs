@@ -280,15 +280,15 @@ impl Chats {
         )];
         let mut say = |count: u64, what: &str| {
             if count > 0 {
-                notes.push(format!("{count} conversations {what}"));
+                notes.push(format!("{what}: {count}"));
             }
         };
-        say(duplicates, "were there already and are left out");
-        say(cut, &format!("are longer than {} tokens and are cut", self.sequence + 1));
-        say(unanswered, "have no answer to learn, or none within a window, and are left out");
+        say(duplicates, "conversations that were there already, left out");
+        say(cut, &format!("conversations longer than {} tokens, cut", self.sequence + 1));
+        say(unanswered, "conversations with no answer to learn, or none within a window, left out");
         say(
             open,
-            "do not end with an end-of-turn token, so that the model is not taught to stop; check the template",
+            "conversations that no end-of-turn token ends, so that the model is not taught to stop (check the template)",
         );
         notes
     }

@@ -151,7 +151,7 @@ fn what_is_too_long_twice_there_or_without_an_answer_is_counted() {
     let counts = chats.counts();
     assert_eq!((counts.conversations, counts.cut, counts.unanswered, counts.duplicates), (2, 1, 2, 1));
     let notes = chats.notes().join("\n");
-    assert!(notes.contains("1 conversations are longer than 41 tokens"), "{notes}");
+    assert!(notes.contains("longer than 41 tokens, cut: 1"), "{notes}");
     let endless = TURNS.replace("eos_token", "'.'");
     assert_eq!(read(&[place.at("a.jsonl")], &endless, 40).unwrap().counts().open, 2);
 }
