@@ -94,29 +94,39 @@ impl Dataset {
     /// # Errors
     /// The first id that the two spell differently; a tokenizer that does not load.
     pub fn agree(&self, tokenizer: &[u8], model: &Path) -> Result<(), DataError> {
-        let unfit = |error: text::TextError| {
-            DataError::content(model, format!("its tokenizer does not load: {error}"), "give it a sound one")
-        };
-        let ours = Tokenizer::load(&self.tokenizer_path()).map_err(unfit)?;
-        let theirs = Tokenizer::from_bytes(tokenizer).map_err(unfit)?;
-        let ids = ours.vocabulary_size().max(theirs.vocabulary_size()) as u32;
-        let Some(id) = (0..ids).find(|id| ours.id_to_token(*id) != theirs.id_to_token(*id)) else {
-            return Ok(());
-        };
-        let [ours, theirs] =
-            [ours, theirs].map(|tokenizer| tokenizer.id_to_token(id).unwrap_or("nothing".into()));
-        let what = format!(
-            "its tokenizer is not that of {}: id {id} is '{ours}' here and '{theirs}' there",
-            model.display()
-        );
+        let ours = formats::bounded::read(&self.tokenizer_path(), text::limits::TOKENIZER_BYTES_MAX)?;
         let remedy =
             format!("prepare the data with the model's own: data prepare --tokenizer {}", model.display());
-        Err(DataError::content(&self.folder, what, remedy))
+        same_ids((&ours, &self.folder), (tokenizer, model), &remedy)
     }
 
     pub(crate) fn stream(&self, split: Split) -> &Stream {
         &self.streams[split as usize]
     }
+}
+
+/// Refuses two tokenizers, the contents of `tokenizer.json` and whose they are, that give any id two texts.
+///
+/// # Errors
+/// The first id that the two spell differently; a tokenizer that does not load.
+pub fn same_ids(ours: (&[u8], &Path), theirs: (&[u8], &Path), remedy: &str) -> Result<(), DataError> {
+    let load = |(json, whose): (&[u8], &Path)| {
+        Tokenizer::from_bytes(json).map_err(|error| {
+            DataError::content(whose, format!("its tokenizer does not load: {error}"), "give it a sound one")
+        })
+    };
+    let tokenizers = [load(ours)?, load(theirs)?];
+    let ids = tokenizers.iter().map(|tokenizer| tokenizer.vocabulary_size()).max().unwrap_or(0) as u32;
+    let texts = |id: u32| tokenizers.each_ref().map(|tokenizer| tokenizer.id_to_token(id));
+    let Some((id, [here, there])) = (0..ids).map(|id| (id, texts(id))).find(|(_, [a, b])| a != b) else {
+        return Ok(());
+    };
+    let [here, there] = [here, there].map(|text| text.unwrap_or("nothing".into()));
+    let what = format!(
+        "its tokenizer is not that of {}: id {id} is '{here}' here and '{there}' there",
+        theirs.1.display()
+    );
+    Err(DataError::content(ours.1, what, remedy))
 }
 
 fn open_split(folder: &Path, manifest: &Manifest, split: Split) -> Result<Stream, DataError> {

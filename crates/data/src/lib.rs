@@ -1,9 +1,11 @@
 //! Sources to cleaned text to token shards to mixtures to batches with an exact cursor.
 //!
 //! [`source`] reads documents from files, [`prepare()`] turns them into a folder of token shards, [`Dataset`] opens
-//! such a folder, [`Loader`] cuts one or several of them into batches, and [`generated`] is a corpus that needs no file.
+//! such a folder, [`Loader`] cuts one or several of them into batches, [`chats`] reads conversations for it, and
+//! [`generated`] is a corpus that needs no file.
 #![forbid(unsafe_code)]
 
+pub mod chats;
 pub mod dataset;
 pub mod error;
 pub mod generated;
@@ -17,6 +19,7 @@ pub mod source;
 pub mod stats;
 mod writer;
 
+pub use chats::{ChatOptions, Chats};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use loader::{Batch, Cursor, IGNORE, Loader, LoaderOptions, Source};

@@ -1,9 +1,10 @@
-//! Batches from one or several data sets, in an order that is a function of the seed, with an exact cursor.
+//! Batches from one or several data sets, or from conversations, in an order that is a function of the seed, with an exact cursor.
 //!
 //! A split of T tokens has ⌊(T−1)/sequence⌋ windows of `sequence + 1` tokens that overlap by one, so each token is a
 //! target once a pass. Training draws, for each window of a batch, first the data set (by weight, from a counter) and
 //! then that set's next window in the shuffled order of its current pass; validation reads everything once in order.
 
+use crate::chats::Chats;
 use crate::dataset::Dataset;
 use crate::manifest::sha256_hex;
 use crate::random::{self, Permutation};
@@ -11,6 +12,7 @@ use crate::{DataError, Split};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A target that is not scored: the first token of the next document, and padding.
 pub const IGNORE: u32 = u32::MAX;
@@ -76,11 +78,18 @@ pub struct Loader {
 
 #[derive(Debug)]
 struct Member {
-    dataset: Dataset,
+    content: Content,
     /// A draw up to here, and above the member before, chooses this one.
     threshold: u64,
     /// In one pass.
     windows: u64,
+}
+
+/// What windows are made from.
+#[derive(Debug)]
+enum Content {
+    Tokens(Dataset),
+    Conversations(Arc<Chats>),
 }
 
 impl Loader {
@@ -92,27 +101,49 @@ impl Loader {
     pub fn open(sources: &[Source], split: Split, options: LoaderOptions) -> Result<Self, DataError> {
         check(sources, &options)?;
         let total: f64 = sources.iter().map(|s| s.weight).sum();
-        let (mut members, mut sum) = (Vec::<Member>::new(), 0.0);
+        let (mut datasets, mut members, mut sum) = (Vec::<Dataset>::new(), Vec::new(), 0.0);
         for source in sources {
             let dataset = Dataset::open(&source.path)?;
-            if let Some(first) = members.first() {
-                same_tokenizer(&first.dataset, &dataset)?;
+            if let Some(first) = datasets.first() {
+                same_tokenizer(first, &dataset)?;
             }
+            datasets.push(dataset);
+        }
+        let fingerprints = datasets.iter().map(|dataset| dataset.fingerprint().to_owned());
+        let identity =
+            identity(fingerprints.zip(sources.iter().map(|source| source.weight)), split, &options);
+        for (dataset, source) in datasets.into_iter().zip(sources) {
             sum += source.weight;
             members.push(Member {
                 windows: windows(&dataset, split, options.sequence)?,
-                dataset,
+                content: Content::Tokens(dataset),
                 threshold: (sum / total * u64::MAX as f64) as u64,
             });
         }
         // Rounding must not leave a draw without a member.
         members.last_mut().expect("checked above").threshold = u64::MAX;
-        let cursor = Cursor {
-            identity: identity(&members, sources, split, &options),
-            windows: 0,
-            drawn: vec![0; members.len()],
-        };
-        Ok(Self { members, split, rows: 0..options.batch, options, cursor })
+        Ok(Self::of_members(members, identity, split, options))
+    }
+
+    /// Gives out windows of conversations.
+    ///
+    /// # Errors
+    /// A batch of zero.
+    ///
+    /// # Panics
+    /// When they were packed for windows of another length.
+    pub fn of_chats(chats: Arc<Chats>, split: Split, options: LoaderOptions) -> Result<Self, DataError> {
+        check_sizes(&options)?;
+        assert_eq!(chats.sequence(), options.sequence, "windows as they were packed");
+        let identity = identity([(chats.fingerprint().to_owned(), 1.0)].into_iter(), split, &options);
+        let windows = chats.windows(split);
+        let member = Member { content: Content::Conversations(chats), threshold: u64::MAX, windows };
+        Ok(Self::of_members(vec![member], identity, split, options))
+    }
+
+    fn of_members(members: Vec<Member>, identity: String, split: Split, options: LoaderOptions) -> Self {
+        let cursor = Cursor { identity, windows: 0, drawn: vec![0; members.len()] };
+        Self { members, split, rows: 0..options.batch, options, cursor }
     }
 
     /// From now on gives out only these rows of each batch; the cursor moves over all of them. So ranks that keep different
@@ -191,7 +222,10 @@ impl Loader {
 
     /// Copies one window. All slices are (T).
     fn fill(&self, member: usize, window: u64, tokens: &mut [u32], targets: &mut [u32], starts: &mut [u32]) {
-        let stream = self.members[member].dataset.stream(self.split);
+        let stream = match &self.members[member].content {
+            Content::Tokens(dataset) => dataset.stream(self.split),
+            Content::Conversations(chats) => return chats.fill(self.split, window, tokens, targets, starts),
+        };
         let begin = window * self.options.sequence as u64;
         stream.read(begin, tokens);
         stream.read(begin + 1, targets);
@@ -216,9 +250,12 @@ impl Loader {
         self.cursor.drawn.fill(0);
     }
 
-    /// The data sets, in the order given.
+    /// The data sets, in the order given; none of conversations.
     pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
-        self.members.iter().map(|m| &m.dataset)
+        self.members.iter().filter_map(|member| match &member.content {
+            Content::Tokens(dataset) => Some(dataset),
+            Content::Conversations(_) => None,
+        })
     }
 
     /// Where the loader stands: before the window that the next batch begins with.
@@ -251,15 +288,20 @@ fn check(sources: &[Source], options: &LoaderOptions) -> Result<(), DataError> {
     if sources.is_empty() {
         return Err(DataError::unfit("no data set is given", "name a folder of 'trilobit data prepare'"));
     }
-    for (name, size) in [("batch", options.batch), ("sequence", options.sequence)] {
-        if size == 0 || size > SIZE_MAX {
-            return Err(DataError::unfit(format!("a {name} of {size}"), format!("choose 1 to {SIZE_MAX}")));
-        }
-    }
+    check_sizes(options)?;
     for source in sources {
         if !(source.weight > 0.0 && source.weight.is_finite()) {
             let what = format!("the weight {} of {}", source.weight, source.path.display());
             return Err(DataError::unfit(what, "give a finite number above zero"));
+        }
+    }
+    Ok(())
+}
+
+fn check_sizes(options: &LoaderOptions) -> Result<(), DataError> {
+    for (name, size) in [("batch", options.batch), ("sequence", options.sequence)] {
+        if size == 0 || size > SIZE_MAX {
+            return Err(DataError::unfit(format!("a {name} of {size}"), format!("choose 1 to {SIZE_MAX}")));
         }
     }
     Ok(())
@@ -296,10 +338,11 @@ fn windows(dataset: &Dataset, split: Split, sequence: usize) -> Result<u64, Data
     Err(DataError::content(dataset.folder(), what, remedy))
 }
 
-fn identity(members: &[Member], sources: &[Source], split: Split, options: &LoaderOptions) -> String {
+/// Of what is read, by fingerprint and weight.
+fn identity(read: impl Iterator<Item = (String, f64)>, split: Split, options: &LoaderOptions) -> String {
     let mut text = format!("{} {} {}", split.name(), options.sequence, options.seed);
-    for (member, source) in members.iter().zip(sources) {
-        text.push_str(&format!(" {} {:016x}", member.dataset.fingerprint(), source.weight.to_bits()));
+    for (fingerprint, weight) in read {
+        text.push_str(&format!(" {fingerprint} {:016x}", weight.to_bits()));
     }
     sha256_hex(text.as_bytes())
 }

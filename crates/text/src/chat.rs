@@ -40,9 +40,15 @@ const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{% if message['
     {{ message['content'] + '\\n\\n' }}{% else %}{{ message['role'] | capitalize + ': ' + message['content'] | trim + '\\n' }}\
     {% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
 
+/// For a model that knows no roles and is to learn them: plain text whose answers end with the end-of-text token.
+const TURNS: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}\
+    {{ message['content'] + '\n\n' }}{% else %}{{ message['role'] | capitalize + ': ' + message['content'] | trim }}\
+    {{ (eos_token if message['role'] == 'assistant' else '') + '\n' }}{% endif %}{% endfor %}\
+    {% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
+
 /// The templates that need no file.
 pub const BUILT_IN: &[(&str, &str)] =
-    &[("bitnet", BITNET), ("llama3", LLAMA3), ("chatml", CHATML), ("plain", PLAIN)];
+    &[("bitnet", BITNET), ("llama3", LLAMA3), ("chatml", CHATML), ("plain", PLAIN), ("turns", TURNS)];
 
 /// Something that was said.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -7,6 +7,7 @@ mod check;
 mod distill;
 mod heal;
 mod layers;
+mod start;
 mod value;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 
 pub use distill::{DistillConfig, HiddenKind, LayerWeights, LossWeights, Ramp, Reduction};
 pub use heal::{HealConfig, SubNorm};
+pub use start::{SftConfig, StartConfig};
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
 use kernels::gemm::Arithmetic;
@@ -66,6 +68,17 @@ pub enum Guard {
     Stop,
 }
 
+/// What the gradient of a step is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossReduction {
+    /// the mean loss of the step's scored tokens: every step weighs the same
+    #[default]
+    Mean,
+    /// their sum: every token weighs the same, whatever step it is in; clip and epsilon see the larger gradient
+    Sum,
+}
+
 /// The `[train]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +124,8 @@ pub struct TrainConfig {
     pub z_loss: f64,
     /// share of the target's probability that is spread over the vocabulary
     pub label_smoothing: f64,
+    /// mean or sum of the losses of a step's scored tokens
+    pub reduction: LossReduction,
     /// attention stays inside a document
     pub document_mask: bool,
     /// skip or stop
@@ -144,6 +159,7 @@ impl Default for TrainConfig {
             clip: 1.0,
             z_loss: 0.0,
             label_smoothing: 0.0,
+            reduction: LossReduction::Mean,
             document_mask: true,
             guard: Guard::Skip,
             spike_ratio: 2.0,
@@ -202,13 +218,19 @@ pub struct RunConfig {
     /// quantisation over the steps
     #[serde(default)]
     pub lambda: LambdaConfig,
-    /// what the run begins with, where that is not random weights
+    /// the model that the run begins with as it is
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartConfig>,
+    /// the model that the run begins with to make it ternary
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heal: Option<HealConfig>,
     /// what is learned from a teacher
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
-    /// what is read; empty in a preset
+    /// conversations that are read
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sft: Option<SftConfig>,
+    /// what is read; empty in a preset, and where conversations are
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<SourceConfig>,
 }
@@ -306,6 +328,26 @@ impl RunConfig {
         layers.resolve()
     }
 
+    /// The configuration of a run that begins with `start.from`, whose network is `source`: the values of such a run, then the
+    /// file and the `key=value` sets, each over the one before, checked.
+    pub fn start(
+        start: &StartConfig,
+        source: &model::Config,
+        file: Option<&Path>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_text("the values of a run from a model".into(), start::VALUES)?;
+        layers.add_text(format!("the model {}", start.from.display()), &start.layer(source)?)?;
+        if let Some(path) = file {
+            layers.add_file(path)?;
+        }
+        for set in sets {
+            layers.add_set(set)?;
+        }
+        layers.resolve()
+    }
+
     /// The configuration that `text` holds alone, checked.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
@@ -325,6 +367,12 @@ impl RunConfig {
             place: String::new(),
             reason,
         })
+    }
+
+    /// The model that the run begins with, if it does with one.
+    pub fn origin(&self) -> Option<&Path> {
+        let start = self.start.as_ref().map(|start| &start.from);
+        self.heal.as_ref().map(|heal| &heal.from).or(start).map(PathBuf::as_path)
     }
 
     /// What is read, as the loader takes it.

@@ -3,8 +3,8 @@
 use crate::clock::{self, Op};
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Adam, Update};
-use crate::optim::gradient_norm;
 use crate::optim::muon::Muon;
+use crate::optim::{clear, gradient_norm};
 use crate::peers::Peers;
 use crate::step::{Dimensions, MicroBatch, Network};
 use model::{LinearKind, Weights};
@@ -119,8 +119,9 @@ impl Cpu {
 impl Engine for Cpu {
     fn begin(&mut self, lambda: f32, batches: usize) {
         self.renew(lambda);
-        let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&*self.network.gradients));
-        self.network.gradients.fill(0.0);
+        let Network { machine, gradients, .. } = &mut self.network;
+        let _clock = clock::begin(Op::Optimiser, 0, size_of_val(&**gradients));
+        clear(&machine.pool, gradients);
         if let Some(peers) = &mut self.peers {
             peers.begin(batches);
         }

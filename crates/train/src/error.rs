@@ -12,8 +12,12 @@ pub enum TrainError {
     Data(#[from] data::DataError),
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
-    #[error("no data: name at least one folder that 'trilobit data prepare' wrote with --data")]
+    #[error(
+        "no data: name at least one folder that 'trilobit data prepare' wrote with --data, or conversations with --sft"
+    )]
     NoData,
+    #[error("{} has no tokenizer, and conversations are told in its words: name a model that has one", path.display())]
+    NoTokenizer { path: PathBuf },
     #[error(
         "{} has token ids up to {data}, but model.vocabulary is {model}: set model.vocabulary to at least {data}, or prepare the data with the model's tokenizer",
         path.display()
@@ -21,7 +25,7 @@ pub enum TrainError {
     Vocabulary { path: PathBuf, data: usize, model: usize },
     #[error("{}: its network is not the one of this run's config.toml; restore the run's own config.toml", checkpoint.display())]
     OtherModel { checkpoint: PathBuf },
-    #[error("{}: its network is not the one of [model]; leave [model] out of the configuration of a healing, it comes from the model", path.display())]
+    #[error("{}: its network is not the one of [model]; leave [model] out of the configuration, it comes from the model", path.display())]
     OtherSource { path: PathBuf },
     #[error(
         "{}: tensor '{tensor}' holds a value that is not finite (number {at}); the file is damaged or its training diverged: take another checkpoint of it",

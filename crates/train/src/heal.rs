@@ -7,10 +7,12 @@
 use crate::TrainError;
 use crate::config::{HealConfig, RunConfig};
 use crate::loss::cross_entropy::Options;
+use crate::material::Material;
 use crate::step::{Dimensions, MicroBatch, Network, slice_of};
 use checkpoint::Loaded;
 use checkpoint::native::{self, Opened};
-use data::{Batch, Dataset, Loader, LoaderOptions, Split};
+use data::dataset::same_ids;
+use data::{Batch, Dataset, LoaderOptions, Split};
 use kernels::gemm::Arithmetic;
 use model::{Config, LinearKind, Weights};
 
@@ -38,29 +40,39 @@ impl Speech {
     }
 }
 
-/// The weights that a healing begins with.
+/// The weights that a healing begins with: those of `model`.
 ///
 /// # Errors
 /// The model cannot be read, has another network than the run's or another tokenizer than its data, or holds a value that is
 /// not finite.
-pub fn begin(config: &RunConfig, heal: &HealConfig) -> Result<(Weights, Speech), TrainError> {
-    let model = checkpoint::open(&heal.from)?;
+pub(crate) fn begin(
+    config: &RunConfig,
+    heal: &HealConfig,
+    model: &Loaded,
+    material: &Material,
+) -> Result<Weights, TrainError> {
     let target = heal.target(model.config());
     if target != config.model {
         return Err(TrainError::OtherSource { path: heal.from.clone() });
     }
-    same_tokenizer(config, &model)?;
-    let mut weights = read(&model, model.config())?;
+    same_tokenizer(config, model)?;
+    let mut weights = read(model, model.config())?;
     if target.sub_norms != model.config().sub_norms {
-        weights = insert_sub_norms(config, weights)?;
+        weights = insert_sub_norms(config, weights, material)?;
     }
     weights.config = target;
-    Ok((weights, Speech::of(&model)))
+    Ok(weights)
 }
 
 /// Refuses data whose ids mean other texts than the model's.
 pub(crate) fn same_tokenizer(config: &RunConfig, model: &Loaded) -> Result<(), TrainError> {
     let Some(tokenizer) = &model.tokenizer else { return Ok(()) };
+    if let (Some(_), Some(origin)) = (&config.sft, config.origin()) {
+        let ours = checkpoint::open(origin)?.tokenizer;
+        let ours = ours.ok_or_else(|| TrainError::NoTokenizer { path: origin.to_path_buf() })?;
+        let remedy = "choose a teacher with the student's tokenizer";
+        return Ok(same_ids((&ours.bytes()?, origin), (&tokenizer.bytes()?, &model.path), remedy)?);
+    }
     let first = config.data.first().ok_or(TrainError::NoData)?;
     Ok(Dataset::open(&first.path)?.agree(&tokenizer.bytes()?, &model.path)?)
 }
@@ -84,7 +96,7 @@ pub(crate) fn read(model: &Loaded, config: &Config) -> Result<Weights, TrainErro
 }
 
 /// The same network with sub-norms before the output and the down projections, whose gains are fitted to the first batch.
-fn insert_sub_norms(config: &RunConfig, plain: Weights) -> Result<Weights, TrainError> {
+fn insert_sub_norms(config: &RunConfig, plain: Weights, material: &Material) -> Result<Weights, TrainError> {
     let target = Config { sub_norms: true, linear: LinearKind::Dense, ..plain.config.clone() };
     let mut weights = Weights::zeros(&target);
     for named in plain.layout.tensors() {
@@ -92,7 +104,7 @@ fn insert_sub_norms(config: &RunConfig, plain: Weights) -> Result<Weights, Train
         let slot = place.expect("a network with sub-norms has all tensors of one without").slot;
         slot.of_mut(&mut weights.data).copy_from_slice(named.slot.of(&plain.data));
     }
-    let batch = first_batch(config)?;
+    let batch = first_batch(config, material)?;
     let train = &config.train;
     let slice = slice_of(train.batch, train.sequence);
     let dimensions = Dimensions {
@@ -113,12 +125,11 @@ fn insert_sub_norms(config: &RunConfig, plain: Weights) -> Result<Weights, Train
     Ok(weights)
 }
 
-fn first_batch(config: &RunConfig) -> Result<Batch, TrainError> {
+fn first_batch(config: &RunConfig, material: &Material) -> Result<Batch, TrainError> {
     let train = &config.train;
-    let sources: Vec<data::Source> = config.sources();
     let options = LoaderOptions { batch: train.batch, sequence: train.sequence, seed: train.seed };
     let mut batch = Batch::default();
-    Loader::open(&sources, Split::Train, options)?.next(&mut batch);
+    material.loader(Split::Train, options)?.next(&mut batch);
     Ok(batch)
 }
 

@@ -19,18 +19,14 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Opens the files of a run that has begun; `steps` lines of the metrics stay.
+    /// Opens the files of a run that has begun and says so with this tokenizer; `steps` lines of the metrics stay.
     pub(crate) fn open(
         run: Run,
         lock: Lock,
         config: &RunConfig,
-        speech: Speech,
+        (tokenizer, speech): (Vec<u8>, Speech),
         steps: u64,
     ) -> Result<Self, TrainError> {
-        let dataset = data::Dataset::open(&config.data.first().ok_or(TrainError::NoData)?.path)?;
-        let path = dataset.tokenizer_path();
-        let tokenizer =
-            std::fs::read(&path).map_err(|error| formats::FileError::io(&path, "read", &error))?;
         Ok(Self {
             metrics: metrics::Writer::open_at(&run.metrics(), steps)?,
             events: events::Writer::open(&run.events())?,

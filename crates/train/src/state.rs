@@ -21,6 +21,9 @@ pub struct State {
     pub guard: Guard,
     /// the lowest validation loss so far
     pub best: Option<Best>,
+    /// (L): when each layer is quantised, where not all are together
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<usize>,
 }
 
 /// The checkpoint with the lowest validation loss.

@@ -16,7 +16,8 @@ use crate::ops::heads::{self, Heads};
 use crate::ops::linear::{self, Weight};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
-use crate::ops::{Machine, Precision, add, embedding};
+use crate::ops::{Machine, Precision, add, add_and_keep, embedding, keep};
+use crate::schedule::Order;
 use crate::shadow::Shadow;
 use crate::teacher::{Lesson, Taps};
 use kernels::gemm::{self, Arithmetic, View};
@@ -97,7 +98,10 @@ pub struct Network {
     rows: usize,
     /// the packed head is that of these weights
     head_is_packed: bool,
-    precision: Precision,
+    /// (L)
+    precisions: Vec<Precision>,
+    /// (L): when each layer is quantised, 0 for the first; empty where all are together
+    pub ranks: Vec<usize>,
     rope: Rope,
     activations: Activations,
     buffers: Buffers,
@@ -147,7 +151,8 @@ impl Network {
             sequence: dimensions.sequence,
             rows,
             head_is_packed: false,
-            precision: Precision::Integer,
+            precisions: vec![Precision::Integer; config.layers],
+            ranks: Vec::new(),
             rope: Rope::new(config, dimensions.sequence),
             activations: Activations::new(config, Extent { rows, blend: dimensions.blend }, kept),
             buffers: Buffers::new(config, rows),
@@ -157,18 +162,31 @@ impl Network {
 
     /// Quantises all projections anew; to be called when the weights or λ have changed.
     pub fn renew(&mut self, lambda: f32) {
+        let layers = self.weights.config.layers;
+        let ranks = std::mem::take(&mut self.ranks);
+        self.renew_layers(|layer| match ranks.get(layer) {
+            Some(rank) => Order::of_layer(lambda, *rank, layers),
+            None => lambda,
+        });
+        self.ranks = ranks;
+    }
+
+    /// The same with a λ for each layer.
+    pub fn renew_layers(&mut self, lambda: impl Fn(usize) -> f32) {
         let Weights { config, layout, data } = &self.weights;
         self.head_is_packed = false;
-        self.precision = Precision::of(config.linear, lambda);
+        let precision = |layer: usize| Precision::of(config.linear, lambda(layer));
+        self.precisions.iter_mut().enumerate().for_each(|(layer, slot)| *slot = precision(layer));
         if config.linear == LinearKind::Dense {
             return;
         }
         let _clock = clock::begin(Op::Quantise, 0, size_of_val(&**data));
         let pool = &self.machine.pool;
-        for (block, shadows) in layout.blocks.iter().zip(&mut self.shadows) {
+        for ((block, shadows), precision) in layout.blocks.iter().zip(&mut self.shadows).zip(&self.precisions)
+        {
             for (projection, shadow) in Projection::ALL.into_iter().zip(shadows) {
                 let slot = block.projection(projection);
-                shadow.renew(pool, self.precision, slot.of(data), slot.cols);
+                shadow.renew(pool, *precision, slot.of(data), slot.cols);
             }
         }
     }
@@ -255,7 +273,7 @@ impl Network {
                 weights: &self.weights,
                 shadows: &self.shadows[layer],
                 layer,
-                precision: self.precision,
+                precision: self.precisions[layer],
                 shape,
                 rope: &self.rope,
             };
@@ -335,7 +353,7 @@ impl Network {
                 weights: &self.weights,
                 shadows: &self.shadows[layer],
                 layer,
-                precision: self.precision,
+                precision: self.precisions[layer],
                 shape,
                 rope: &self.rope,
             };
@@ -412,7 +430,7 @@ impl<'a> Block<'a> {
         let Buffers { stream, branch, .. } = buffers;
         let (query, kv) = (config.query_width(), config.kv_width());
 
-        saved.input.copy_from_slice(stream);
+        keep(&machine.pool, stream, saved.input, config.hidden);
         norm::forward(
             machine,
             self.rms_norm(Norm::Attention),
@@ -437,9 +455,8 @@ impl<'a> Block<'a> {
         let [_, input, ..] = &mut saved.inputs;
         norm::forward(machine, self.rms_norm(Norm::AttentionSub), self.precision, saved.mixed, input);
         linear::forward(machine, self.precision, self.weight(Projection::O), input, branch);
-        add(&machine.pool, stream, branch, config.hidden);
+        add_and_keep(&machine.pool, stream, branch, saved.middle, config.hidden);
 
-        saved.middle.copy_from_slice(stream);
         norm::forward(machine, self.rms_norm(Norm::Ffn), self.precision, stream, saved.norm(Norm::Ffn));
         let [_, _, input, _] = &saved.inputs;
         linear::forward(machine, self.precision, self.weight(Projection::Gate), input, saved.gate);

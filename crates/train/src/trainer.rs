@@ -1,25 +1,26 @@
 //! The loop around the step: data in, metrics out, checkpoints at the boundaries, and an orderly end at any moment.
 
-use crate::config::{Guard as Policy, Optimizer, RunConfig, TrainConfig};
+use crate::config::{Guard as Policy, LossReduction, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
 use crate::guard::{Alarm, Guard};
 use crate::heal::{self, Speech};
 use crate::loss::cross_entropy::Options;
+use crate::material::Material;
 use crate::optim::adam::{self, Update};
 use crate::optim::muon::Muon;
 use crate::peers::Peers;
 use crate::probe::Probe;
 use crate::records::{Records, resident_bytes};
-use crate::schedule::{Point, Schedule};
+use crate::schedule::{Order, Point, Schedule};
 use crate::start::Start;
 use crate::state::{Best, State};
 use crate::step::{Dimensions, MicroBatch, slice_of};
 use crate::teacher::Lesson;
 use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
-use crate::{TrainError, snapshot};
+use crate::{TrainError, origin, snapshot};
 use checkpoint::retention;
 use cluster::Group;
-use data::{Batch, Dataset, Loader, LoaderOptions, Split};
+use data::{Batch, Loader, LoaderOptions, Split};
 use journal::events::{Event, Kind};
 use journal::metrics::{Record, Step};
 use journal::{Lock, Run};
@@ -63,11 +64,11 @@ pub struct Trainer {
     schedule: Schedule,
     boundaries: Vec<u64>,
     engine: Cpu,
+    material: Material,
     train: Loader,
     valid: Loader,
     batch: Batch,
     valid_batch: Batch,
-    token_bytes: Vec<u16>,
     probe: Probe,
     share: Share,
     state: State,
@@ -77,7 +78,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A new run in the folder `out`, from random weights; among the ranks of `group`, of which this is number 0.
+    /// A new run in the folder `out`, from random weights or a model's; among the ranks of `group`, of which this is number 0.
     pub fn create(config: RunConfig, out: &Path, group: Option<Group>) -> Result<Self, TrainError> {
         let run = Run::create(out)?;
         let lock = Lock::acquire(out)?;
@@ -101,13 +102,16 @@ impl Trainer {
         if weights.config != config.model {
             return Err(TrainError::OtherModel { checkpoint: opened.dir().to_path_buf() });
         }
+        let mut speech = Speech::saved(&opened)?;
+        let told = config.sft.is_some().then(|| checkpoint::open(opened.dir())).transpose()?;
+        let material = Material::open(&config, told.as_ref(), &mut speech)?;
         Start::of(&config, true)?.tell(&mut group);
-        let mut trainer = Self::assemble(config, weights, group)?;
+        let voice = (material.tokenizer.clone(), speech);
+        let mut trainer = Self::assemble(config, weights, material, group)?;
         trainer.share_weights();
         trainer.state = snapshot::restore(&opened, &mut trainer.engine)?;
         trainer.agree()?;
-        let speech = Speech::saved(&opened)?;
-        trainer.records = Some(Records::open(run, lock, &trainer.config, speech, trainer.state.step)?);
+        trainer.records = Some(Records::open(run, lock, &trainer.config, voice, trainer.state.step)?);
         for warning in found.warnings {
             trainer.note(Kind::Resume, warning, &mut ())?;
         }
@@ -119,12 +123,15 @@ impl Trainer {
     pub fn join(mut group: Group) -> Result<Self, TrainError> {
         let Start { config, resumed } = Start::hear(&mut group)?;
         let config = RunConfig::from_toml(&config)?;
-        let hears_weights = resumed || config.heal.is_some();
+        let hears_weights = resumed || config.origin().is_some();
+        let model = config.sft.as_ref().and(config.origin()).map(checkpoint::open).transpose()?;
+        let mut speech = Speech::at_first(&config, model.as_ref());
+        let material = Material::open(&config, model.as_ref(), &mut speech)?;
         let weights = match hears_weights {
             true => Weights::zeros(&config.model),
             false => Weights::random(&config.model, config.train.seed),
         };
-        let mut trainer = Self::assemble(config, weights, Some(group))?;
+        let mut trainer = Self::assemble(config, weights, material, Some(group))?;
         if hears_weights {
             trainer.share_weights();
         }
@@ -144,46 +151,49 @@ impl Trainer {
 
     /// From random weights or a pretrained model's, in a folder that holds no checkpoint.
     fn begin(config: RunConfig, run: Run, lock: Lock, mut group: Option<Group>) -> Result<Self, TrainError> {
-        let (weights, speech) = match &config.heal {
-            Some(heal) => heal::begin(&config, heal)?,
-            None => (Weights::random(&config.model, config.train.seed), Speech::default()),
+        let model = config.origin().map(checkpoint::open).transpose()?;
+        let mut speech = Speech::at_first(&config, model.as_ref());
+        let material = Material::open(&config, model.as_ref(), &mut speech)?;
+        let weights = match (&model, &config.heal) {
+            (Some(model), Some(heal)) => heal::begin(&config, heal, model, &material)?,
+            (Some(model), None) => origin::begin(&config, model)?,
+            (None, _) => Weights::random(&config.model, config.train.seed),
         };
-        let records = Records::open(run, lock, &config, speech, 0)?;
+        let records = Records::open(run, lock, &config, (material.tokenizer.clone(), speech), 0)?;
         Start::of(&config, false)?.tell(&mut group);
-        let heals = config.heal.is_some();
-        let mut trainer = Self::assemble(config, weights, group)?;
-        if heals {
+        let mut trainer = Self::assemble(config, weights, material, group)?;
+        if model.is_some() {
             trainer.share_weights();
         }
+        trainer.state.ranks = trainer.order_of_layers();
         trainer.agree()?;
         records.begin()?;
-        records.run.write_facts(&trainer.facts()?)?;
+        records.run.write_facts(&trainer.facts())?;
         trainer.records = Some(records);
         let (parameters, steps) = (trainer.config.model.parameters(), trainer.config.train.steps);
         trainer.note(Kind::Start, format!("{parameters} parameters, {steps} steps"), &mut ())?;
+        for note in trainer.material.notes.clone() {
+            trainer.note(Kind::Start, note, &mut ())?;
+        }
         Ok(trainer)
     }
 
-    fn assemble(config: RunConfig, weights: Weights, group: Option<Group>) -> Result<Self, TrainError> {
+    fn assemble(
+        config: RunConfig,
+        weights: Weights,
+        material: Material,
+        group: Option<Group>,
+    ) -> Result<Self, TrainError> {
         let train = &config.train;
-        let sources = config.sources();
-        let first = sources.first().ok_or(TrainError::NoData)?;
-        let dataset = Dataset::open(&first.path)?;
-        if dataset.vocabulary() > config.model.vocabulary {
-            return Err(TrainError::Vocabulary {
-                path: first.path.clone(),
-                data: dataset.vocabulary(),
-                model: config.model.vocabulary,
-            });
-        }
         if group.is_some() && train.optimizer == Optimizer::Muon {
             return Err(TrainError::MuonAlone);
         }
+        material.fits(&config)?;
         let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
         let share = Share::of(train, ranks)?;
         let open = |split, batch: usize, rows: usize, rank: usize| -> Result<Loader, TrainError> {
             let options = LoaderOptions { batch, sequence: train.sequence, seed: train.seed };
-            let mut loader = Loader::open(&sources, split, options)?;
+            let mut loader = material.loader(split, options)?;
             loader.keep_rows(rank * rows..(rank + 1) * rows);
             Ok(loader)
         };
@@ -201,6 +211,7 @@ impl Trainer {
             cursor: loader.cursor(),
             guard: Guard::new(train.spike_ratio, train.spike_window),
             best: None,
+            ranks: Vec::new(),
         };
         let mut engine = engine(&config, share.batch, weights, group);
         if let Some(distill) = &config.distill {
@@ -210,11 +221,11 @@ impl Trainer {
         let rows = share.batch * train.sequence;
         Ok(Self {
             boundaries: schedule.boundaries(),
+            material,
             train: loader,
             valid,
             batch: Batch::default(),
             valid_batch: Batch::default(),
-            token_bytes: dataset.token_bytes().to_vec(),
             probe: Probe::new(rows, train.sequence, config.model.vocabulary, train.seed),
             engine,
             share,
@@ -224,6 +235,31 @@ impl Trainer {
             config,
             records: None,
         })
+    }
+
+    /// When each layer is quantised; empty where all are together. Rank 0 decides alone.
+    fn order_of_layers(&mut self) -> Vec<usize> {
+        let layers = self.config.model.layers;
+        match self.config.lambda.order {
+            Order::Together => Vec::new(),
+            Order::LastFirst => (0..layers).rev().collect(),
+            Order::LeastSensitiveFirst => {
+                self.valid.rewind();
+                self.valid.next(&mut self.valid_batch);
+                let mut order: Vec<(f64, usize)> =
+                    (0..layers).map(|layer| (self.loss_without(layer), layer)).collect();
+                order.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let mut ranks = vec![0; layers];
+                order.iter().enumerate().for_each(|(rank, (_, layer))| ranks[*layer] = rank);
+                ranks
+            }
+        }
+    }
+
+    /// Loss of the validation batch in hand with this layer alone at λ = 1.
+    fn loss_without(&mut self, layer: usize) -> f64 {
+        self.engine.network.renew_layers(|other| if other == layer { 1.0 } else { 0.0 });
+        self.engine.network.evaluate(MicroBatch::of(&self.valid_batch))
     }
 
     fn share_weights(&mut self) {
@@ -241,12 +277,18 @@ impl Trainer {
             self.state = serde_json::from_slice(&state).expect("what rank 0 wrote");
         }
         self.engine.optimizer.steps = self.state.updates;
+        self.engine.network.ranks.clone_from(&self.state.ranks);
         Ok(self.train.seek(&self.state.cursor)?)
     }
 
     /// The run's configuration.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// What the run's user should know of what it reads, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.material.notes
     }
 
     /// Where the run stands.
@@ -330,9 +372,13 @@ impl Trainer {
         let [targets] = self.engine.sum([scored(&self.batch.targets) as f64]);
         let targets = targets.max(1.0);
         let rows = self.share.batch * train.sequence;
+        let factor = match train.reduction {
+            LossReduction::Mean => 1.0 / targets as f32,
+            LossReduction::Sum => 1.0,
+        };
         let batches = MicroBatch::of(&self.batch).split(rows);
-        let nats = batches.map(|batch| self.engine.forward_backward(batch, 1.0 / targets as f32)).sum();
-        let bytes = text_bytes(&self.batch.targets, &self.token_bytes) as f64;
+        let nats = batches.map(|batch| self.engine.forward_backward(batch, factor)).sum();
+        let bytes = text_bytes(&self.batch.targets, &self.material.token_bytes) as f64;
         let norm = self.engine.gradient_norm();
         let [nats, bytes] = self.engine.sum([nats, bytes]);
         let loss = nats / targets;
@@ -407,8 +453,8 @@ impl Trainer {
 
     fn validate(&mut self) -> Validation {
         let batches = self.config.train.validate_batches;
-        let own =
-            validate(&mut self.engine, &mut self.valid, &mut self.valid_batch, batches, &self.token_bytes);
+        let token_bytes = &self.material.token_bytes;
+        let own = validate(&mut self.engine, &mut self.valid, &mut self.valid_batch, batches, token_bytes);
         Validation::of(self.engine.sum(own))
     }
 
@@ -479,24 +525,20 @@ impl Trainer {
         Ok(())
     }
 
-    fn facts(&self) -> Result<serde_json::Map<String, serde_json::Value>, TrainError> {
-        let dataset = Dataset::open(&self.config.data[0].path)?;
-        let facts = serde_json::json!({
+    fn facts(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut facts = crate::material::object(serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "parameters": self.config.model.parameters(),
             "ln_vocabulary": (self.config.model.vocabulary as f64).ln(),
-            "unigram_entropy": dataset.unigram_entropy(),
-            "data_fingerprint": dataset.fingerprint(),
-            "train_tokens": dataset.tokens(Split::Train),
             "kernel": self.engine.network.machine.ternary.name(),
             "ranks": self.engine.peers.as_ref().map_or(1, |peers| peers.group.size()),
             "threads": self.engine.network.machine.pool.threads(),
             "started_unix_s": std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
-        });
-        let serde_json::Value::Object(facts) = facts else { unreachable!("an object literal") };
-        Ok(facts)
+        }));
+        facts.extend(self.material.facts());
+        facts
     }
 }
 

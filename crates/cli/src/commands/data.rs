@@ -2,11 +2,12 @@
 
 mod batches;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use checkpoint::TokenizerFrom;
 use clap::Subcommand;
 use data::{Dataset, Manifest, Phase, PrepareOptions, Split, Summary};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +32,7 @@ enum Verb {
 
 #[derive(clap::Args)]
 struct Prepare {
-    /// tokenizer.json with an end-of-text token
+    /// tokenizer.json with an end-of-text token, or a MODEL that has one
     #[arg(long, value_name = "FILE")]
     tokenizer: PathBuf,
     /// Files, folders and globs; text and .jsonl also as .gz, .zst, .xz
@@ -80,12 +81,29 @@ pub fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The `tokenizer.json` that is meant: the file itself, or that of a model, which may have to be written to `scratch` first.
+fn tokenizer_file(given: PathBuf, scratch: &Path) -> Result<PathBuf> {
+    if given.extension().is_some_and(|ending| ending == "json") {
+        return Ok(given);
+    }
+    match checkpoint::open(&given)?.tokenizer {
+        Some(TokenizerFrom::File(path)) => Ok(path),
+        Some(TokenizerFrom::Json(bytes)) => {
+            let path = scratch.join("tokenizer.json");
+            formats::atomic::write_bytes(&path, &bytes)?;
+            Ok(path)
+        }
+        None => bail!("{}: this model has no tokenizer; name a tokenizer.json", given.display()),
+    }
+}
+
 fn prepare(args: Prepare) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
     let mut options = PrepareOptions {
         inputs: args.input,
         valid: args.valid,
         valid_share: args.valid_share,
-        tokenizer: args.tokenizer,
+        tokenizer: tokenizer_file(args.tokenizer, scratch.path())?,
         out: args.out,
         ..PrepareOptions::default()
     };

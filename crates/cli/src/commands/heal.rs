@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         let source = checkpoint::open(from)?;
         let heal = HealConfig { from: from.clone(), sub_norm };
-        Ok(RunConfig::heal(heal, source.config(), teacher.as_deref(), run.config.as_deref(), &run.set)?)
+        Ok(RunConfig::heal(heal, source.config(), teacher.as_deref(), run.config.as_deref(), &run.sets()?)?)
     };
     let end = run.execute(&Wanted { config: &config, is_given: from.is_some() })?;
     if end != End::Planned {

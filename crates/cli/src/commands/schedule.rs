@@ -130,8 +130,12 @@ fn resolve(args: &Args) -> Result<Schedule> {
         decay: args.decay.or(schedule.decay),
         weight_decay2: args.weight_decay2.or(schedule.weight_decay2),
     };
-    let lambda =
-        LambdaConfig { kind: lambda.kind, k: args.lambda_k.or(lambda.k), n: args.lambda_n.or(lambda.n) };
+    let lambda = LambdaConfig {
+        kind: lambda.kind,
+        k: args.lambda_k.or(lambda.k),
+        n: args.lambda_n.or(lambda.n),
+        order: lambda.order,
+    };
     let TrainConfig { steps, weight_decay, .. } = train;
     let (steps, weight_decay) = (args.steps.unwrap_or(steps), args.weight_decay.unwrap_or(weight_decay));
     Ok(Schedule::new(&schedule, &lambda, weight_decay, steps)?)

@@ -10,7 +10,7 @@ use journal::Run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use train::config::SourceConfig;
+use train::config::{SourceConfig, StartConfig};
 use train::plan::{Plan, Rate};
 use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
 
@@ -23,6 +23,9 @@ pub struct RunArgs {
     /// A folder that 'trilobit data prepare' wrote; several are mixed evenly
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub data: Vec<PathBuf>,
+    /// Conversations instead of --data: .jsonl files, also compressed, whose answers are learned; [sft] says how
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "data")]
+    pub sft: Vec<PathBuf>,
     /// The run folder
     #[arg(long, value_name = "RUN")]
     pub out: Option<PathBuf>,
@@ -55,19 +58,29 @@ pub struct Args {
     /// A shipped configuration: tiny, books10m, study256, 125m, 2b4t …
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
+    /// Begin with the weights of this model, as it is: a Hugging Face folder, a GGUF file, a run or a checkpoint
+    #[arg(long, value_name = "MODEL", conflicts_with = "preset")]
+    from: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { preset, run } = args;
-    let is_given = preset.is_some() || run.config.is_some();
+    let Args { preset, from, run } = args;
+    let is_given = preset.is_some() || from.is_some() || run.config.is_some();
     let config = || {
-        if !is_given {
-            bail!("which model? name one with --preset NAME (tiny, books10m, 125m …) or --config FILE");
+        if let Some(from) = &from {
+            let source = checkpoint::open(from)?;
+            let start = StartConfig { from: from.clone() };
+            return Ok(RunConfig::start(&start, source.config(), run.config.as_deref(), &run.sets()?)?);
         }
-        Ok(RunConfig::resolve(preset.as_deref(), run.config.as_deref(), &run.set)?)
+        if !is_given {
+            bail!(
+                "which model? name one with --preset NAME (tiny, books10m, 125m …), --config FILE, or --from MODEL to go on with one"
+            );
+        }
+        Ok(RunConfig::resolve(preset.as_deref(), run.config.as_deref(), &run.sets()?)?)
     };
     Ok(run.execute(&Wanted { config: &config, is_given: is_given || !run.set.is_empty() })?.code())
 }
@@ -120,6 +133,16 @@ impl RunArgs {
         }
     }
 
+    /// What was set by name, and by --sft.
+    pub fn sets(&self) -> Result<Vec<String>> {
+        let mut sets = self.set.clone();
+        if !self.sft.is_empty() {
+            let files: toml::Value = toml::Value::try_from(&self.sft)?;
+            sets.insert(0, format!("sft.files={files}"));
+        }
+        Ok(sets)
+    }
+
     /// The run folder.
     pub fn out(&self) -> Result<&Path> {
         let Some(out) = &self.out else {
@@ -149,6 +172,9 @@ impl RunArgs {
         };
         for warning in trainer.config().warnings() {
             eprintln!("warning: {warning}");
+        }
+        for note in trainer.notes() {
+            eprintln!("{note}");
         }
         let outcome = self.watch(&mut trainer, interrupt)?;
         let done = trainer.state().step;

@@ -24,53 +24,70 @@ impl SourceKind for JsonLines {
     }
 
     fn open(&self, file: &InputFile, options: &SourceOptions) -> Result<Texts, DataError> {
-        Ok(Box::new(Rows {
-            path: file.path.clone(),
-            lines: Lines::open(file, options)?,
-            column: options.column.clone(),
-            lossy: options.lossy,
-            number: 0,
-        }))
+        Ok(Box::new(Rows { lines: NonBlank::open(file, options)?, column: options.column.clone() }))
     }
 }
 
-struct Rows {
+/// The lines of a file that are not blank, as text.
+pub(super) struct NonBlank {
     path: PathBuf,
     lines: Lines,
-    column: String,
     lossy: bool,
-    /// Of the line read last, from 1.
+    /// of the line read last, from 1
     number: u64,
+    /// where it began, bytes
+    begin: u64,
 }
 
-impl Rows {
-    fn advance(&mut self) -> Result<Option<String>, DataError> {
+impl NonBlank {
+    pub(super) fn open(file: &InputFile, options: &SourceOptions) -> Result<Self, DataError> {
+        let (path, lines) = (file.path.clone(), Lines::open(file, options)?);
+        Ok(Self { path, lines, lossy: options.lossy, number: 0, begin: 0 })
+    }
+
+    /// The next line with its number.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, String)>, DataError> {
         loop {
-            let begin = self.lines.offset;
+            self.begin = self.lines.offset;
             let mut bytes = Vec::new();
             if !self.lines.append(&mut bytes, "line")? {
                 return Ok(None);
             }
             self.number += 1;
-            let line = to_text(bytes, &self.path, begin, self.lossy)?;
-            if line.trim().is_empty() {
-                continue;
+            let line = to_text(bytes, &self.path, self.begin, self.lossy)?;
+            let line = line.trim_start_matches('\u{feff}');
+            if !line.trim().is_empty() {
+                return Ok(Some((self.number, line.to_owned())));
             }
-            let mut json = serde_json::Deserializer::from_str(line.trim_start_matches('\u{feff}'));
+        }
+    }
+}
+
+struct Rows {
+    lines: NonBlank,
+    column: String,
+}
+
+impl Rows {
+    fn advance(&mut self) -> Result<Option<String>, DataError> {
+        while let Some((_, line)) = self.lines.next()? {
+            let mut json = serde_json::Deserializer::from_str(&line);
             let found = Column(&self.column).deserialize(&mut json);
             let found = found.and_then(|text| json.end().map(|()| text));
             match found {
                 Ok(Some(text)) if !text.trim().is_empty() => return Ok(Some(text)),
                 Ok(_) => {}
-                Err(error) => return Err(self.bad_line(begin, &error)),
+                Err(error) => return Err(self.bad_line(&error)),
             }
         }
+        Ok(None)
     }
 
-    fn bad_line(&self, begin: u64, error: &serde_json::Error) -> DataError {
-        let what = format!("line {} (byte {begin}) is no row: {error}", self.number);
+    fn bad_line(&self, error: &serde_json::Error) -> DataError {
+        let NonBlank { path, number, begin, .. } = &self.lines;
+        let what = format!("line {number} (byte {begin}) is no row: {error}");
         let remedy = "each line has to be a JSON object; name the text's key with --column";
-        DataError::content(&self.path, what, remedy)
+        DataError::content(path, what, remedy)
     }
 }
 

@@ -88,6 +88,33 @@ pub fn documents(paths: &[PathBuf], options: &SourceOptions) -> Result<Documents
     Ok(Documents { files: files::expand(paths)?.into_iter(), options: options.clone(), current: None })
 }
 
+/// The lines of one `.jsonl` file, also compressed.
+pub(crate) struct JsonLines(jsonl::NonBlank);
+
+/// Opens a file of JSON lines.
+///
+/// # Errors
+/// It does not exist, or its name is not that of such a file.
+pub(crate) fn json_lines(path: &Path) -> Result<JsonLines, DataError> {
+    let files = files::expand(&[path.to_owned()])?;
+    match &files[..] {
+        [file] if file.kind.name() == jsonl::JsonLines.name() => {
+            Ok(JsonLines(jsonl::NonBlank::open(file, &SourceOptions::default())?))
+        }
+        _ => {
+            let what = "it is not one file of JSON lines";
+            Err(DataError::content(path, what, "name a .jsonl file, also with .gz .zst .xz"))
+        }
+    }
+}
+
+impl JsonLines {
+    /// The next line that is not blank, with its number from 1.
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, String)>, DataError> {
+        self.0.next()
+    }
+}
+
 /// The iterator that [`documents`] returns.
 pub struct Documents {
     files: std::vec::IntoIter<InputFile>,

@@ -1,5 +1,6 @@
 //! Files in, batches out.
 
+mod chats;
 mod common;
 mod loading;
 mod preparing;

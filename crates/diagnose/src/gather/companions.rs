@@ -54,10 +54,8 @@ pub(super) fn any(dir: &Path) -> bool {
 pub(super) fn read(subject: &mut Subject, dir: &Path) {
     for path in files(dir) {
         if matches!(ending(&path).as_str(), "csv" | "jsonl" | "ndjson") {
-            if let Ok(points) = logs::read(&path)
-                && points.len() > subject.series.len()
-            {
-                subject.series = points;
+            if let Ok(points) = logs::read(&path) {
+                subject.series = logs::join(std::mem::take(&mut subject.series), points);
             }
             continue;
         }
@@ -84,9 +82,7 @@ pub(super) fn recipe(text: &str, path: &Path) -> Option<Recipe> {
 
 fn state(subject: &mut Subject, mut value: Value) {
     let points = logs::points(logs::history(&value));
-    if points.len() > subject.series.len() {
-        subject.series = points;
-    }
+    subject.series = logs::join(std::mem::take(&mut subject.series), points);
     let Some(table) = value.as_object_mut() else { return };
     table.remove("log_history");
     let find = |names: &[&str]| {

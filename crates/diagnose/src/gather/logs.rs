@@ -136,6 +136,20 @@ pub(super) fn points(rows: Vec<Row>) -> Vec<Point> {
     points
 }
 
+/// Two logs of one run (TensorBoard exports a file for each curve), by step. Where one of them goes back in time they are not joined:
+/// the longer stays.
+pub(super) fn join(a: Vec<Point>, b: Vec<Point>) -> Vec<Point> {
+    let is_ordered = |points: &[Point]| points.windows(2).all(|pair| pair[0].step < pair[1].step);
+    if !is_ordered(&a) || !is_ordered(&b) {
+        return if a.len() >= b.len() { a } else { b };
+    }
+    let mut steps: BTreeMap<u64, Point> = a.into_iter().map(|point| (point.step, point)).collect();
+    for point in b {
+        merge(steps.entry(point.step).or_insert(Point { step: point.step, ..Point::default() }), &point);
+    }
+    steps.into_values().collect()
+}
+
 fn merge(into: &mut Point, other: &Point) {
     into.loss = into.loss.or(other.loss);
     into.lr = into.lr.or(other.lr);
@@ -174,6 +188,43 @@ mod tests {
         let points =
             read_as("m.jsonl", "{\"step\": 1, \"loss\": 3}\nnoise\n{\"step\": 2, \"wd\": 0.1}\n").unwrap();
         assert_eq!((points.len(), points[1].weight_decay), (2, Some(0.1)));
+    }
+
+    #[test]
+    fn curves_in_files_of_their_own_become_one_log() {
+        let curve = |put: Put, steps: &[u64]| -> Vec<Point> {
+            let point = |step: &u64| {
+                let mut point = Point { step: *step, ..Point::default() };
+                put(&mut point, *step as f64);
+                point
+            };
+            steps.iter().map(point).collect()
+        };
+        let losses = curve(|point, x| point.loss = Some(x), &[1, 2, 4]);
+        let rates = curve(|point, x| point.lr = Some(x), &[2, 3]);
+        let both = join(losses.clone(), rates.clone());
+        let shown: Vec<_> = both.iter().map(|point| (point.step, point.loss, point.lr)).collect();
+        let (two, three) = (Some(2.0), Some(3.0));
+        assert_eq!(shown, [(1, Some(1.0), None), (2, two, two), (3, None, three), (4, Some(4.0), None)]);
+        let back = curve(|point, x| point.lr = Some(x), &[3, 2]);
+        assert_eq!(join(losses.clone(), back), losses);
+    }
+
+    #[test]
+    fn hostile_bytes_are_no_log_and_no_panic() {
+        let mut seed = 7u64;
+        for length in 0..400 {
+            let letters = b"step,loss\n\"{}[]:-1e9.NaNInfinity \\";
+            let text: String = (0..length)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    char::from(letters[(seed >> 33) as usize % letters.len()])
+                })
+                .collect();
+            for name in ["a.csv", "a.jsonl", "a.json"] {
+                let _ = read_as(name, &text);
+            }
+        }
     }
 
     #[test]

@@ -148,7 +148,13 @@ fn recipe(subject: &mut Subject, path: &Path) -> Result<(), FileError> {
             }
             // a configuration of ours that is none: its sentence is the finding, and the keys are looked at all the same
             Err(error) if text.contains("[model]") => subject.trouble = Some(error.to_string()),
-            Err(_) => (),
+            // a part of one, to be laid over a preset: everything but the network is known
+            Err(_) => {
+                if let Ok(config) = train::RunConfig::resolve(Some(PRESET), Some(path), &[]) {
+                    subject.recipe = Recipe { own: None, ..Recipe::of_run(&config) };
+                    return Ok(());
+                }
+            }
         }
     }
     subject.recipe = companions::recipe(&text, path).ok_or_else(|| {
@@ -160,6 +166,9 @@ fn recipe(subject: &mut Subject, path: &Path) -> Result<(), FileError> {
     })?;
     Ok(())
 }
+
+/// A configuration without a network is tried over this one.
+const PRESET: &str = "tiny";
 
 /// What a log says about its recipe where no configuration does.
 fn complete(subject: &mut Subject) {

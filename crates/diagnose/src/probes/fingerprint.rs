@@ -50,6 +50,7 @@ impl Probe for Fingerprint {
         let sign = match (single, same) {
             (3.., true) if early => Some(Sign::note(format!("one token after every prompt: {text}"))),
             (3.., true) => Some(Sign::error(format!("one token after every prompt: {text}{known}"))),
+            (3.., false) if early => Some(Sign::note(format!("single tokens repeated: {text}"))),
             (3.., false) => Some(Sign::warning(format!("single tokens repeated: {text}{known}"))),
             _ => None,
         };

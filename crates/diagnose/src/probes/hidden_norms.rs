@@ -4,10 +4,10 @@
 //! it unless training made up for it. The probe sends one prompt through the slow reference twice, with λ = 0 and λ = 1, and
 //! compares the norms after each layer. Only latent weights have both.
 //!
-//! A ratio at the last layer outside of 0.2 to 5 gets a warning: the two are different networks, and the ternary one was not
-//! trained.
+//! The ratio is an observation: 0.4 to 0.7 in models trained with BitLinear and in random ones alike. Only one outside of 0.05 to 20
+//! at the last layer gets a warning: then the two have nothing to do with each other.
 //!
-//! Remedy: train it with BitLinear (`trilobit heal`).
+//! Remedy: look at T402; a model that was trained densely has to be trained with BitLinear (`trilobit heal`).
 //!
 //! Source: a study in which norms halved in every layer of a model that was only rounded.
 
@@ -59,7 +59,7 @@ impl Probe for HiddenNorms {
         let text =
             format!("norm of the stream, ternary over full precision, after each layer: {}", shown.join(" "));
         let last = ratios.last().copied().unwrap_or(1.0);
-        let sign = (!(0.2..=5.0).contains(&last))
+        let sign = (!(0.05..=20.0).contains(&last))
             .then(|| Sign::warning(format!("{} at the last layer; {text}", number(last))));
         Ok(Outcome::Measured(Measured { text, sign, fix: None }))
     }

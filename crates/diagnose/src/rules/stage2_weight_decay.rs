@@ -57,6 +57,14 @@ impl Rule for Stage2WeightDecay {
         if !second.is_empty() {
             return None;
         }
+        if let Some((step, before, after)) = lowered(subject) {
+            let text = format!(
+                "weight decay goes from {} to {} at step {step}; where it is lowered, the second stage begins, and needs 0",
+                number(before),
+                number(after)
+            );
+            return Some(sign(text).at(format!("step {step}")));
+        }
         let decay = recipe.weight_decay2.or(recipe.weight_decay).filter(|decay| *decay > ZERO)?;
         let what = if recipe.weight_decay2.is_some() {
             "of the second stage"
@@ -68,6 +76,14 @@ impl Rule for Stage2WeightDecay {
             number(decay)
         )))
     }
+}
+
+/// Where a log of unknown length lowers weight decay, and does not end it: the step, the values before and after.
+fn lowered(subject: &Subject) -> Option<(u64, f64, f64)> {
+    let log = subject.column(|point| point.weight_decay);
+    let fall = log.windows(2).find(|pair| pair[1].1 < 0.9 * pair[0].1 && pair[1].1 > ZERO)?;
+    let stays = log.last().is_some_and(|(_, last)| *last > ZERO);
+    stays.then(|| (fall[1].0, fall[0].1, fall[1].1))
 }
 
 /// Weight decay up to which it is none.
@@ -95,6 +111,12 @@ mod tests {
                 Recipe { schedule: Some("cosine".into()), weight_decay: Some(0.1), ..Recipe::default() };
         });
         assert_eq!(cosine.severity, Severity::Warning);
+        let alone = fires(&Stage2WeightDecay, |s| {
+            s.recipe = Recipe::default();
+            s.series.iter_mut().skip(600).for_each(|point| point.weight_decay = Some(0.05));
+            s.series.iter_mut().take(600).for_each(|point| point.weight_decay = Some(0.1));
+        });
+        assert!(alone.evidence.contains("from 0.1 to 0.05 at step 600"), "{}", alone.evidence);
     }
 
     #[test]

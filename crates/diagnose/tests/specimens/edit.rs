@@ -153,6 +153,7 @@ pub fn latent(
     let parts = native::Parts {
         config: &config,
         tokenizer: Some(&tokenizer),
+        chat_template: None,
         weights: &checkpoint::arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &[],

@@ -45,6 +45,13 @@ pub static SPECIMENS: &[Specimen] = &[
     }),
     healthy("imported from the Hugging Face folder", |base, dir| import(base.hf(), dir)),
     healthy("a dense Llama of random weights", dense),
+    healthy("a part of our configuration, to be laid over a preset", |_, dir| {
+        file(
+            dir,
+            "run.toml",
+            "[train]\nsteps = 5000\nbatch = 16\n\n[schedule]\nkind = \"microsoft\"\npeak = 1.5e-3\n",
+        )
+    }),
     healthy("the official recipe of 700M parameters (YAML)", |_, dir| {
         let text = "learning_rate: 0.0015\nlr_schedule: two-stage\nmax_steps: 100000\nwarmup_steps: 375\nweight_decay: 0.1\n\
                 stage2_weight_decay: 0.0\noptimizer: adamw\nadam_beta2: 0.95\nmax_grad_norm: 1.0\ndataset: redpajama\n\
@@ -74,6 +81,7 @@ fn dense(_: &Base, dir: &Path) -> PathBuf {
     let parts = checkpoint::native::Parts {
         config: text,
         tokenizer: None,
+        chat_template: None,
         weights: &checkpoint::arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &[],

@@ -48,6 +48,30 @@ fn planted_faults_are_found_and_put_right() {
     }
 }
 
+/// The golden folders hold what transformers says about random models of nine families.
+#[test]
+fn logits_that_transformers_dumped_agree() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/hf");
+    let dir = tempfile::tempdir().unwrap();
+    let mut families = 0;
+    for folder in std::fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path()) {
+        let expected: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
+        let line = serde_json::json!({"ids": expected["ids"], "logits": expected["logits"]});
+        let dump = dir.path().join("dump.jsonl");
+        std::fs::write(&dump, format!("{line}\n")).unwrap();
+        let patient = diagnose::open(&folder, &OpenOptions::default(), &mut |_, _| ()).unwrap();
+        let request = Request { against: Some(&dump), ids: None };
+        let report = probes::run(&patient, &request, &mut |_| ()).unwrap();
+        let parity = report.measured.iter().find(|line| line.code == "P108").unwrap();
+        assert!(parity.ran && parity.outcome.contains("against the dumped logits"), "{parity:?}");
+        let signs: Vec<_> = report.findings.iter().filter(|finding| finding.code == "P108").collect();
+        assert!(signs.is_empty(), "{}: {signs:?}", folder.display());
+        families += 1;
+    }
+    assert!(families >= 9, "{families} families");
+}
+
 #[test]
 fn forms_of_one_model_agree_and_another_model_does_not() {
     let base = base();

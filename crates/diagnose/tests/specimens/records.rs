@@ -99,6 +99,14 @@ static RECIPES: &[Specimen] = &[
         },
     },
     Specimen {
+        name: "configuration of ours, to be laid over a preset: weight decay 0.05 in stage 2, coupled L2",
+        findings: &["T101", "T105"],
+        make: |_, dir| {
+            let text = "[train]\nsteps = 5000\noptimizer = \"adam\"\n\n[schedule]\nkind = \"microsoft\"\nweight_decay2 = 0.05\n";
+            file(dir, "run.toml", text)
+        },
+    },
+    Specimen {
         name: "configuration of ours that contradicts itself",
         findings: &["T501"],
         make: |_, dir| {

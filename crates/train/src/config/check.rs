@@ -28,12 +28,39 @@ pub(super) fn contradiction(config: &RunConfig) -> Result<(), Contradiction> {
     if let Some((key, reason)) = config.distill.as_ref().and_then(|distill| distill.contradiction(model)) {
         return fail(key, reason);
     }
+    beginning(config)?;
     config.data.iter().enumerate().try_for_each(|(index, source)| source_weight(index, source))?;
     match config.schedule() {
         Ok(_) => Ok(()),
         Err(super::ConfigError::Key { key, reason, .. }) => Err((key, reason)),
         Err(other) => fail("schedule", other.to_string()),
     }
+}
+
+/// What the run begins with, and what it reads in the words of that.
+fn beginning(config: &RunConfig) -> Result<(), Contradiction> {
+    if config.start.is_some() && config.heal.is_some() {
+        return fail("start.from", "a healing begins with heal.from; leave one of them out");
+    }
+    let Some(sft) = &config.sft else { return Ok(()) };
+    if config.origin().is_none() {
+        let reason = "conversations are told in the words of the model that learns them; name it with --from";
+        return fail("sft.files", reason);
+    }
+    if sft.files.is_empty() {
+        return fail("sft.files", "names no file of conversations");
+    }
+    if !config.data.is_empty() {
+        return fail("sft.files", "a run reads conversations or [[data]]; leave one of them out");
+    }
+    if !(sft.valid_share > 0.0 && sft.valid_share <= 0.5) {
+        return fail("sft.valid_share", format!("{} is not above 0 and at most 0.5", sft.valid_share));
+    }
+    if !config.train.document_mask {
+        let reason = "conversations lie side by side in a window and are kept apart by it; leave it true";
+        return fail("train.document_mask", reason);
+    }
+    Ok(())
 }
 
 fn fail(key: &str, reason: impl Into<String>) -> Result<(), Contradiction> {

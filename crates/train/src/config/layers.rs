@@ -1,7 +1,10 @@
 //! The sources of a configuration, from the weakest to the strongest, and how one says where a key came from.
 
 use super::value::{self, Fault, What};
-use super::{ConfigError, DistillConfig, HealConfig, RunConfig, SourceConfig, TrainConfig, check};
+use super::{
+    ConfigError, DistillConfig, HealConfig, RunConfig, SftConfig, SourceConfig, StartConfig, TrainConfig,
+    check,
+};
 use crate::schedule::{LambdaConfig, ScheduleConfig};
 use std::io::Read;
 use std::path::Path;
@@ -213,14 +216,16 @@ fn hint<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// All tables with their keys.
-fn tables() -> [(&'static str, &'static [&'static str]); 7] {
+fn tables() -> [(&'static str, &'static [&'static str]); 9] {
     [
         ("model", value::keys::<model::Config>()),
         ("train", value::keys::<TrainConfig>()),
         ("schedule", value::keys::<ScheduleConfig>()),
         ("lambda", value::keys::<LambdaConfig>()),
+        ("start", value::keys::<StartConfig>()),
         ("heal", value::keys::<HealConfig>()),
         ("distill", value::keys::<DistillConfig>()),
+        ("sft", value::keys::<SftConfig>()),
         ("data", value::keys::<SourceConfig>()),
     ]
 }

@@ -79,6 +79,24 @@ impl Precision {
     }
 }
 
+/// `to = x`, both `(T, width)`.
+pub fn keep(pool: &Pool, x: &[f32], to: &mut [f32], width: usize) {
+    let _clock = clock::begin(Op::Residual, 0, 2 * size_of_val(x));
+    pool.for_rows(x.len() / width, ROWS, Rows::new(to, width), |rows, to| {
+        to.copy_from_slice(&x[rows.start * width..rows.end * width]);
+    });
+}
+
+/// `x += y`, and `to` becomes the same; all `(T, width)`.
+pub fn add_and_keep(pool: &Pool, x: &mut [f32], y: &[f32], to: &mut [f32], width: usize) {
+    let _clock = clock::begin(Op::Residual, 0, 3 * size_of_val(x));
+    let parts = (Rows::new(x, width), Rows::new(to, width));
+    pool.for_rows(y.len() / width, ROWS, parts, |rows, (x, to)| {
+        kernels::softmax::add(x, &y[rows.start * width..rows.end * width]);
+        to.copy_from_slice(x);
+    });
+}
+
 /// `x += y`, both `(T, width)`.
 pub fn add(pool: &Pool, x: &mut [f32], y: &[f32], width: usize) {
     let _clock = clock::begin(Op::Residual, 0, 2 * size_of_val(x));

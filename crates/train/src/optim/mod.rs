@@ -3,11 +3,16 @@
 pub mod adam;
 pub mod muon;
 
-use kernels::pool::{PerBlock, Pool};
+use kernels::pool::{PerBlock, Pool, Rows};
 use kernels::quantize::sum_of_squares;
 
 /// Elements of one task.
 const BLOCK: usize = 1 << 14;
+
+/// Sets all gradients to 0.
+pub fn clear(pool: &Pool, gradients: &mut [f32]) {
+    pool.for_rows(gradients.len(), BLOCK, Rows::new(gradients, 1), |_, gradients| gradients.fill(0.0));
+}
 
 /// `‖g‖₂` over all gradients; see [`squared_norm`].
 pub fn gradient_norm(pool: &Pool, gradients: &[f32], partial: &mut Vec<f64>) -> f64 {

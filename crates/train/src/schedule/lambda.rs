@@ -60,6 +60,26 @@ impl LambdaKind {
     }
 }
 
+/// Which layers are quantised first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// all at the same λ
+    #[default]
+    Together,
+    /// one after the other, from the last to the first
+    LastFirst,
+    /// one after the other; first those whose rounding alone adds least to the loss
+    LeastSensitiveFirst,
+}
+
+impl Order {
+    /// λ of the layer that is number `rank` of `layers` to be quantised, where λ is the share of the network that is.
+    pub fn of_layer(lambda: f32, rank: usize, layers: usize) -> f32 {
+        (lambda * layers as f32 - rank as f32).clamp(0.0, 1.0)
+    }
+}
+
 /// The `[lambda]` table. What is left out takes the kind's own value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -72,6 +92,13 @@ pub struct LambdaConfig {
     /// fixed-n: the step at which λ reaches 1; a fifth of the run, as published (1000 of 5000)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n: Option<u64>,
+    /// together, last-first or least-sensitive-first
+    #[serde(skip_serializing_if = "is_together")]
+    pub order: Order,
+}
+
+fn is_together(order: &Order) -> bool {
+    *order == Order::Together
 }
 
 impl LambdaConfig {
@@ -96,6 +123,11 @@ impl Lambda {
         if config.k.is_some() && kind.default_k().is_none() {
             let reason = format!("the kind {} has none; leave it out", kind.name());
             return Err(error("lambda.k", reason));
+        }
+        if config.order != Order::Together && !config.blends() {
+            let reason =
+                "λ is 1 from the first step, so no layer comes before another; set lambda.kind".into();
+            return Err(error("lambda.order", reason));
         }
         if config.n.is_some() && kind != LambdaKind::FixedN {
             let reason = format!("the kind {} has none; leave it out", kind.name());

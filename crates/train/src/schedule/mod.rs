@@ -14,7 +14,7 @@ mod wsd;
 #[cfg(test)]
 mod tests;
 
-pub use lambda::{LambdaConfig, LambdaKind};
+pub use lambda::{LambdaConfig, LambdaKind, Order};
 
 use lambda::Lambda;
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@ fn schedule(config: &ScheduleConfig, steps: u64) -> Schedule {
 }
 
 fn lambda(kind: LambdaKind, k: Option<f64>, n: Option<u64>, steps: u64) -> Schedule {
-    let lambda = LambdaConfig { kind, k, n };
+    let lambda = LambdaConfig { kind, k, n, ..LambdaConfig::default() };
     Schedule::new(&ScheduleConfig::default(), &lambda, 0.1, steps).unwrap()
 }
 
@@ -170,7 +170,7 @@ fn contradictions_name_their_key() {
         (LambdaKind::FixedN, None, Some(0)),
     ];
     for (kind, k, n) in lambdas {
-        let lambda = LambdaConfig { kind, k, n };
+        let lambda = LambdaConfig { kind, k, n, ..LambdaConfig::default() };
         let found = Schedule::new(&base(), &lambda, 0.1, 1000).unwrap_err();
         assert!(found.key.starts_with("lambda."), "{found}");
     }
@@ -215,4 +215,15 @@ proptest! {
         prop_assert!(boundaries.is_sorted() && boundaries.first() == Some(&0));
         prop_assert_eq!(boundaries.last(), Some(&steps));
     }
+}
+
+#[test]
+fn layers_that_take_turns_are_quantised_one_after_the_other() {
+    let at = |lambda: f32| [0, 1, 2, 3].map(|rank| Order::of_layer(lambda, rank, 4));
+    assert_eq!(at(0.0), [0.0; 4]);
+    assert_eq!(at(0.375), [1.0, 0.5, 0.0, 0.0]);
+    assert_eq!(at(1.0), [1.0; 4]);
+    let config = LambdaConfig { order: Order::LastFirst, ..LambdaConfig::default() };
+    let error = Schedule::new(&ScheduleConfig::default(), &config, 0.1, 100).unwrap_err();
+    assert_eq!(error.key, "lambda.order");
 }

@@ -1,0 +1,66 @@
+//! A conversation as ids, and which of them an assistant says.
+//!
+//! The template alone knows what belongs to an answer. What it writes for the messages before an answer, with the prompt to
+//! answer, is what the model will be asked with; from there to the end of the answer is what it is to say, its end-of-turn
+//! token included and nothing after that.
+
+use text::Tokenizer;
+use text::chat::{ChatTemplate, Message};
+
+/// Ids up to the end of the last answer.
+pub(super) struct Encoded {
+    pub(super) ids: Vec<u32>,
+    /// those that an assistant says
+    pub(super) scored: Vec<bool>,
+    /// the last answer has no token that ends it
+    pub(super) open: bool,
+}
+
+/// # Errors
+/// What is wrong with the conversation or its template, without the place.
+pub(super) fn encode(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    messages: &[Message],
+    end_ids: &[u32],
+) -> Result<Encoded, String> {
+    let render = |messages: &[Message], prompt| {
+        template.render(messages, prompt).map_err(|error| format!("its conversation has no text: {error}"))
+    };
+    let whole = render(messages, false)?;
+    let ids = tokenizer.encode(&whole, false);
+    let mut encoded = Encoded { scored: vec![false; ids.len()], ids, open: false };
+    let mut end = 0;
+    for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+        let (before, through) = (render(&messages[..index], true)?, render(&messages[..=index], false)?);
+        if !whole.starts_with(&through) {
+            return Err(
+                "the chat template writes an answer differently once the conversation goes on, so that what is learned would not be what is asked".into(),
+            );
+        }
+        let own = &through[..common_text(&before, &through)];
+        let tokens_of = |text: &str| common(&tokenizer.encode(text, false), &encoded.ids);
+        let begin = tokens_of(own);
+        end = tokens_of(&through).max(begin);
+        let closing = encoded.ids[begin..end].iter().rposition(|id| end_ids.contains(id));
+        encoded.open = closing.is_none() && begin < end;
+        if let Some(closing) = closing {
+            end = begin + closing + 1;
+        }
+        encoded.scored[begin..end].fill(true);
+    }
+    encoded.ids.truncate(end);
+    encoded.scored.truncate(end);
+    Ok(encoded)
+}
+
+/// Ids at the beginning of both.
+fn common(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+/// Bytes at the beginning of both that end between characters.
+fn common_text(one: &str, other: &str) -> usize {
+    let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    other.floor_char_boundary(same)
+}
