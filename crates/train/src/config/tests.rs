@@ -116,7 +116,7 @@ fn unknown_names_are_answered_with_the_nearest() {
         ("schedule.kind=cosin", ["schedule.kind (--set", "did you mean 'cosine'?"]),
         ("model.activation=gelu", ["model.activation", "one of relu2, silu"]),
         ("data=[{path=\"a\", zzz=1}]", ["data.0.zzz", "known here are path, weight"]),
-        ("train.zzzz=1", ["train.zzzz", "known here are steps, seed"]),
+        ("train.zzzz=1", ["train.zzzz", "known here are steps, stop_after"]),
     ];
     for (set, parts) in cases {
         let sentence = refused(&[set]);
