@@ -169,13 +169,27 @@ fn create(dir: &Path) -> Result<(), LabError> {
     Ok(std::fs::create_dir_all(dir).map_err(|error| FileError::io(dir, "create", &error))?)
 }
 
+/// What launchers tell their ranks by. A child is a job of its own, also where this process is one rank of several.
+const RANK_VARIABLES: [&str; 3] = ["OMPI_", "PMIX_", "PMI_"];
+
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    for (key, _) in std::env::vars_os() {
+        let is_rank = |key: &str| RANK_VARIABLES.iter().any(|prefix| key.starts_with(prefix));
+        if key.to_str().is_some_and(is_rank) {
+            command.env_remove(&key);
+        }
+    }
+    command
+}
+
 fn spawn(program: &Path, arguments: &[String], log: &Path) -> Result<Child, LabError> {
     let open = || OpenOptions::new().create(true).append(true).open(log);
     let file = |file: std::io::Result<File>| file.map_err(|error| FileError::io(log, "open", &error));
     let (out, err) = (file(open())?, file(open())?);
-    Command::new(program)
+    command(program)
         .args(arguments)
-        .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)
         .spawn()
@@ -344,9 +358,8 @@ fn ask(
         }
         arguments.push(argument);
     }
-    let output = Command::new(&options.program)
+    let output = command(&options.program)
         .args(&arguments)
-        .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("{}: {error}", options.program.display()))?;
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|_| {

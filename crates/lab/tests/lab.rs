@@ -7,6 +7,7 @@ use lab::points::Point;
 use lab::results::Results;
 use lab::runner::{self, Options, Status};
 use lab::{Experiment, Folder};
+use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -209,6 +210,20 @@ fn experiments_that_contradict_themselves_are_refused_with_the_place() {
             _ => parse(&text).unwrap_err().to_string(),
         };
         assert!(error.contains(part) && error.contains("e.toml"), "{part}: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_damage_to_an_experiment_is_a_sentence(from in 0..EXPERIMENT.len(), length in 0..40usize, put in "\\PC{0,12}", quick: bool) {
+        let whole = EXPERIMENT.replace("[2.0, 3.0]", "[2.0, { is = 3, set = { a = { b = 1 } } }]");
+        let range = whole.floor_char_boundary(from)..whole.floor_char_boundary((from + length).min(whole.len()));
+        let mut damaged = whole.clone();
+        damaged.replace_range(range, &put);
+        match Experiment::parse("e.toml", &damaged, quick) {
+            Ok(read) => prop_assert!(lab::points::points(&read).len() <= 1000),
+            Err(error) => prop_assert!(error.to_string().contains("e.toml")),
+        }
     }
 }
 
