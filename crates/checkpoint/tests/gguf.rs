@@ -118,7 +118,7 @@ fn dense_networks_go_through_as_f16_and_are_packed_only_when_asked_to() {
         let report = gguf::export(&model, &out, &asked, &mut ()).unwrap();
         assert!(report.notes.iter().any(|note| note.contains("rows of 60 weights")), "{:?}", report.notes);
         let ternary = checkpoint::open(&out).unwrap();
-        assert_eq!(ternary.config().linear, model::LinearKind::Ternary, "F16 holds three values, too");
+        assert_eq!(ternary.config().linear, LinearKind::Ternary, "F16 holds three values, too");
     }
 }
 

@@ -20,6 +20,7 @@ fn save(dir: &Path, tokenizer: Option<&[u8]>) {
     let parts = native::Parts {
         config: MODEL,
         tokenizer,
+        chat_template: None,
         weights: &arena::tensors(&weights.layout, "", &weights.data),
         optimizer: &[],
         recorded: &[],

@@ -50,7 +50,8 @@ fn from_a_dense_model_to_a_ternary_file() {
     let out = path("early.gguf");
     let sentence = fail(&["export", "gguf", &early, "--type", "i2_s", "--out", &out]);
     assert!(sentence.contains("of 1") && sentence.contains("--quantize"), "{sentence}");
-    let forced = succeed(&["export", "gguf", &early, "--type", "i2_s", "--out", &out, "--quantize", "--no-prompts"]);
+    let forced =
+        succeed(&["export", "gguf", &early, "--type", "i2_s", "--out", &out, "--quantize", "--no-prompts"]);
     assert!(forced.contains("relative error"), "{forced}");
     succeed(&["export", "gguf", &healed, "--type", "i2_s", "--out", &path("healed.gguf")]);
 
@@ -79,7 +80,19 @@ fn data_is_prepared_with_the_tokenizer_of_a_model() {
     pretrained(dir.path());
     let path = |name: &str| text(&dir.path().join(name)).to_owned();
     let (dense, corpus, out) = (path("dense"), path("corpus.txt"), path("again"));
-    succeed(&["data", "prepare", "--tokenizer", &dense, "--input", &corpus, "--out", &out, "--valid-share", "0.05"]);
-    let tokenizers = [path("tokenizer.json"), path("again/tokenizer.json")].map(|path| std::fs::read(path).unwrap());
+    succeed(&[
+        "data",
+        "prepare",
+        "--tokenizer",
+        &dense,
+        "--input",
+        &corpus,
+        "--out",
+        &out,
+        "--valid-share",
+        "0.05",
+    ]);
+    let tokenizers =
+        [path("tokenizer.json"), path("again/tokenizer.json")].map(|path| std::fs::read(path).unwrap());
     assert!(tokenizers[0] == tokenizers[1]);
 }

@@ -127,8 +127,16 @@ fn learn(
     targets: &[u32],
     (said, factor): (Said, f32),
 ) {
-    let Said { logits: theirs, candidates, losses: distances, chooses, temperature, factor: gain, text } =
-        said;
+    let Said {
+        logits: theirs,
+        candidates,
+        losses: distances,
+        chooses,
+        rounds,
+        temperature,
+        factor: gain,
+        text,
+    } = said;
     let width = |len: usize| len / targets.len();
     let parts = (
         (Rows::new(logits, width(logits.len())), Rows::new(losses, 1)),
@@ -148,6 +156,9 @@ fn learn(
             }
             if chooses {
                 choose(theirs, candidates);
+            }
+            if chooses && rounds {
+                candidates.iter_mut().for_each(|c| c.value = f16::from_f32(c.value).to_f32());
             }
             let sparse = !candidates.is_empty();
             distance[0] = match sparse {
