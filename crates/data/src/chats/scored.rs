@@ -28,9 +28,8 @@ pub(super) fn encode(
         template.render(messages, prompt).map_err(|error| format!("its conversation has no text: {error}"))
     };
     let whole = render(messages, false)?;
-    let ids = tokenizer.encode(&whole, false);
-    let mut encoded = Encoded { scored: vec![false; ids.len()], ids, open: false };
-    let mut end = 0;
+    // (begin, end) of the answers, bytes of the whole
+    let mut answers = Vec::new();
     for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
         let (before, through) = (render(&messages[..index], true)?, render(&messages[..=index], false)?);
         if !whole.starts_with(&through) {
@@ -38,10 +37,25 @@ pub(super) fn encode(
                 "the chat template writes an answer differently once the conversation goes on, so that what is learned would not be what is asked".into(),
             );
         }
-        let own = &through[..common_text(&before, &through)];
-        let tokens_of = |text: &str| common(&tokenizer.encode(text, false), &encoded.ids);
-        let begin = tokens_of(own);
-        end = tokens_of(&through).max(begin);
+        answers.push((common_text(&before, &through), through.len()));
+    }
+    let naturally = tokenizer.encode(&whole, false);
+    // A prompt that ends within a token ("Assistant: " before " Hi") is asked as it stands: the answer begins a new token.
+    let begins = answers.iter().map(|(begin, _)| *begin);
+    let cuts: Vec<usize> =
+        begins.filter(|begin| !naturally.starts_with(&tokenizer.encode(&whole[..*begin], false))).collect();
+    let encode = |to: usize| -> Vec<u32> {
+        let ends = cuts.iter().copied().filter(|cut| *cut < to).chain([to]);
+        let mut from = 0;
+        ends.flat_map(|end| tokenizer.encode(&whole[std::mem::replace(&mut from, end)..end], false)).collect()
+    };
+    let ids = encode(whole.len());
+    let mut encoded = Encoded { scored: vec![false; ids.len()], ids, open: false };
+    let mut end = 0;
+    for (begin, through) in answers {
+        let tokens_to = |place: usize| common(&encode(place), &encoded.ids);
+        let begin = tokens_to(begin);
+        end = tokens_to(through).max(begin);
         let closing = encoded.ids[begin..end].iter().rposition(|id| end_ids.contains(id));
         encoded.open = closing.is_none() && begin < end;
         if let Some(closing) = closing {

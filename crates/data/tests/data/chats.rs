@@ -82,6 +82,28 @@ fn answers_alone_are_scored_with_the_token_that_ends_them() {
     assert_eq!(chats.counts().open, 0);
 }
 
+/// The prompt of BitNet's template ends with a blank, which in running text is part of the next word's token.
+#[test]
+fn an_answer_is_learned_after_the_ids_that_it_is_asked_with() {
+    let place = Place::new();
+    let lines = r#"{"prompt":"A?","completion":"and the"}"#.to_owned()
+        + "\n"
+        + r#"{"prompt":"B?","completion":"of the"}"#;
+    let template = "{% for m in messages %}{{ m.role | capitalize + ': ' + m.content + eos_token }}{% endfor %}\
+        {% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+    let chats = Arc::new(read(&[place.file("a.jsonl", lines)], template, 40).unwrap());
+    let tokenizer = Tokenizer::from_bytes(&TOKENIZER).unwrap();
+    for split in Split::ALL {
+        let mut batch = Batch::default();
+        loader(&chats, split, 1, 0).next(&mut batch);
+        let question = if spoken(&batch, 40)[0].contains("A?") { "A?" } else { "B?" };
+        let prompt = tokenizer.encode(&format!("User: {question}<|endoftext|>Assistant: "), false);
+        assert_eq!(batch.tokens[..prompt.len()], prompt);
+        let first = batch.targets.iter().position(|target| *target != IGNORE);
+        assert_eq!(first, Some(prompt.len() - 1));
+    }
+}
+
 #[test]
 fn windows_hold_whole_conversations_each_once_a_pass() {
     let place = Place::new();

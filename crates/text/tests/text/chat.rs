@@ -114,6 +114,7 @@ fn conversations_become_what_the_models_know() {
              <|im_start|>assistant\nHi.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n",
         ),
         (built_in("plain"), "<s>Be brief.\n\nUser: Hello!\nAssistant: Hi.\nUser: Why?\nAssistant:"),
+        (built_in("turns"), "<s>Be brief.\n\nUser: Hello!\nAssistant: Hi.</s>\nUser: Why?\nAssistant:"),
     ];
     for (source, text) in cases {
         let template = ChatTemplate::new(source, "<s>", "</s>").unwrap();
