@@ -142,11 +142,15 @@ fn two_ranks_train_as_one_and_a_checkpoint_goes_on_at_any_number() {
     let dir = tempfile::tempdir().unwrap();
     let data = testkit::dataset(dir.path(), 500, 300);
     let [alone, two, again, mixed] = ["alone", "two", "again", "mixed"].map(|name| dir.path().join(name));
-    let Some(mut command) = mpirun(2, &train(&data, &two, 50, &[])) else { return };
+    // In single precision only the order of sums differs between numbers of ranks; block floating point also rounds other
+    // blocks of tokens together, and ternary codes that flip on that part the curves by up to 1.3e-3 here.
+    let curve =
+        |run: &Path, more: &[&str]| train(&data, run, 50, &[&["--set", "train.backward=f32"], more].concat());
+    let Some(mut command) = mpirun(2, &curve(&two, &[])) else { return };
     succeed(&mut command);
-    succeed(&mut mpirun(2, &train(&data, &again, 50, &[])).unwrap());
+    succeed(&mut mpirun(2, &curve(&again, &[])).unwrap());
     let one = |run: &Path, more: &[&str]| {
-        let args = train(&data, run, 50, more);
+        let args = curve(run, more);
         succeed(&mut trilobit(&args.iter().map(String::as_str).collect::<Vec<_>>()));
     };
     one(&alone, &[]);
@@ -164,7 +168,7 @@ fn two_ranks_train_as_one_and_a_checkpoint_goes_on_at_any_number() {
 
     // One rank, then two until a signal, then one.
     one(&mixed, &["--max-time", "0s"]);
-    let mut child = mpirun(2, &train(&data, &mixed, 50, &["--resume"])).unwrap().spawn().unwrap();
+    let mut child = mpirun(2, &curve(&mixed, &["--resume"])).unwrap().spawn().unwrap();
     wait_for(&mixed.join("checkpoints/step-00000008"), &mut child);
     signal("-USR1", &child.id().to_string());
     let (output, _) = end(child);
