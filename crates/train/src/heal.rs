@@ -11,9 +11,9 @@ use crate::material::Material;
 use crate::step::{Dimensions, MicroBatch, Network, slice_of};
 use checkpoint::Loaded;
 use checkpoint::native::{self, Opened};
-use data::dataset::same_ids;
-use data::{Batch, Dataset, LoaderOptions, Split};
+use data::{Batch, LoaderOptions, Split};
 use kernels::gemm::Arithmetic;
+use model::source::Encoding;
 use model::{Config, LinearKind, Weights};
 
 /// What a model says and understands besides its weights; a run carries it from the model that it begins with to its checkpoints.
@@ -43,8 +43,7 @@ impl Speech {
 /// The weights that a healing begins with: those of `model`.
 ///
 /// # Errors
-/// The model cannot be read, has another network than the run's or another tokenizer than its data, or holds a value that is
-/// not finite.
+/// The model cannot be read, has another network than the run's, or holds a value that is not finite.
 pub(crate) fn begin(
     config: &RunConfig,
     heal: &HealConfig,
@@ -55,7 +54,6 @@ pub(crate) fn begin(
     if target != config.model {
         return Err(TrainError::OtherSource { path: heal.from.clone() });
     }
-    same_tokenizer(config, model)?;
     let mut weights = read(model, model.config())?;
     if target.sub_norms != model.config().sub_norms {
         weights = insert_sub_norms(config, weights, material)?;
@@ -64,20 +62,8 @@ pub(crate) fn begin(
     Ok(weights)
 }
 
-/// Refuses data whose ids mean other texts than the model's.
-pub(crate) fn same_tokenizer(config: &RunConfig, model: &Loaded) -> Result<(), TrainError> {
-    let Some(tokenizer) = &model.tokenizer else { return Ok(()) };
-    if let (Some(_), Some(origin)) = (&config.sft, config.origin()) {
-        let ours = checkpoint::open(origin)?.tokenizer;
-        let ours = ours.ok_or_else(|| TrainError::NoTokenizer { path: origin.to_path_buf() })?;
-        let remedy = "choose a teacher with the student's tokenizer";
-        return Ok(same_ids((&ours.bytes()?, origin), (&tokenizer.bytes()?, &model.path), remedy)?);
-    }
-    let first = config.data.first().ok_or(TrainError::NoData)?;
-    Ok(Dataset::open(&first.path)?.agree(&tokenizer.bytes()?, &model.path)?)
-}
-
-/// All tensors of a model, as latent weights of `config`'s layout.
+/// All tensors of a model, as latent weights of `config`'s layout. Where it keeps ternary codes and no latent weights, `γ·T`
+/// becomes latent weights that quantise to the same codes and the same γ.
 ///
 /// # Errors
 /// A tensor cannot be read, or holds a value that is not finite.
@@ -90,9 +76,21 @@ pub(crate) fn read(model: &Loaded, config: &Config) -> Result<Weights, TrainErro
             let (path, tensor) = (model.path.clone(), named.name.clone());
             return Err(TrainError::NotFinite { path, tensor, at });
         }
+        if let Encoding::Ternary { scale } = model.source.encoding(&named.name)? {
+            restore_latents(scale, values);
+        }
         model.source.release(&named.name);
     }
     Ok(weights)
+}
+
+/// `γT/(1−z)` has the absmean γ, where z is the share of zeros in T.
+fn restore_latents(scale: f32, values: &mut [f32]) {
+    let mean = values.iter().map(|value| f64::from(value.abs())).sum::<f64>() / values.len() as f64;
+    if mean > 0.0 {
+        let stretch = (f64::from(scale.abs()) / mean) as f32;
+        values.iter_mut().for_each(|value| *value *= stretch);
+    }
 }
 
 /// The same network with sub-norms before the output and the down projections, whose gains are fitted to the first batch.

@@ -4,6 +4,7 @@ use crate::TrainError;
 use crate::config::{RunConfig, SftConfig};
 use crate::heal::Speech;
 use checkpoint::Loaded;
+use data::dataset::same_ids;
 use data::{ChatOptions, Chats, Dataset, Loader, LoaderOptions, Source, Split};
 use formats::{bounded, limits};
 use serde_json::{Map, Value, json};
@@ -112,6 +113,20 @@ impl Material {
             Content::Shards { sources, .. } => Loader::open(sources, split, options)?,
             Content::Chats(chats) => Loader::of_chats(chats.clone(), split, options)?,
         })
+    }
+
+    /// Refuses a model to which an id of what is read means another text.
+    pub(crate) fn agree(&self, config: &RunConfig, model: &Loaded) -> Result<(), TrainError> {
+        let Some(theirs) = &model.tokenizer else { return Ok(()) };
+        let theirs = (&*theirs.bytes()?, model.path.as_path());
+        match (&self.content, config.origin()) {
+            (Content::Shards { first, .. }, _) => first.agree(theirs.0, theirs.1)?,
+            (Content::Chats(_), origin) => {
+                let ours = (&*self.tokenizer, origin.unwrap_or(Path::new("")));
+                same_ids(ours, theirs, "choose a teacher with the student's tokenizer")?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what has token ids that the run's network has not.

@@ -14,6 +14,7 @@ use crate::ops::ROWS;
 use crate::ops::attention::Qkv;
 use crate::plan::available_memory;
 use crate::step::{Dimensions, MicroBatch, Network};
+use checkpoint::Loaded;
 use formats::FileError;
 use kernels::pool::{PerWorker, Pool, Rows};
 use model::Config;
@@ -109,16 +110,19 @@ impl Taps {
 }
 
 impl Lesson {
-    /// Opens the teacher of a run and reserves what slices of `slice` sequences need.
+    /// Reads `model`, the teacher of a run, and reserves what slices of `slice` sequences need.
     ///
     /// # Errors
-    /// The teacher cannot be read, does not fit into memory, or has another tokenizer or vocabulary than the student; its
+    /// The teacher cannot be read, does not fit into memory, or has another vocabulary than the student; its
     /// hidden states have another width and are to be compared.
-    pub fn open(config: &RunConfig, distill: &DistillConfig, slice: usize) -> Result<Self, TrainError> {
-        let model = checkpoint::open(&distill.teacher)?;
+    pub fn open(
+        config: &RunConfig,
+        distill: &DistillConfig,
+        model: &Loaded,
+        slice: usize,
+    ) -> Result<Self, TrainError> {
         let (student, teacher) = (&config.model, model.config().clone());
         let unfit = |reason: String| TrainError::Teacher { path: distill.teacher.clone(), reason };
-        heal::same_tokenizer(config, &model)?;
         if teacher.vocabulary != student.vocabulary {
             let reason = format!(
                 "it has {} token ids and the student {}; they have to be the same ones",
@@ -144,7 +148,7 @@ impl Lesson {
         }
         let rows = slice * config.train.sequence;
         let mut lesson = Self::without_teacher(config, distill, rows, &teacher)?;
-        let weights = heal::read(&model, &teacher)?;
+        let weights = heal::read(model, &teacher)?;
         let dimensions = Dimensions {
             batch: slice,
             sequence: config.train.sequence,

@@ -154,6 +154,7 @@ impl Trainer {
         let model = config.origin().map(checkpoint::open).transpose()?;
         let mut speech = Speech::at_first(&config, model.as_ref());
         let material = Material::open(&config, model.as_ref(), &mut speech)?;
+        model.iter().try_for_each(|model| material.agree(&config, model))?;
         let weights = match (&model, &config.heal) {
             (Some(model), Some(heal)) => heal::begin(&config, heal, model, &material)?,
             (Some(model), None) => origin::begin(&config, model)?,
@@ -215,7 +216,9 @@ impl Trainer {
         };
         let mut engine = engine(&config, share.batch, weights, group);
         if let Some(distill) = &config.distill {
-            let lesson = Lesson::open(&config, distill, slice_of(share.batch, train.sequence))?;
+            let teacher = checkpoint::open(&distill.teacher)?;
+            material.agree(&config, &teacher)?;
+            let lesson = Lesson::open(&config, distill, &teacher, slice_of(share.batch, train.sequence))?;
             engine.network.lesson = Some(Box::new(lesson));
         }
         let rows = share.batch * train.sequence;

@@ -100,7 +100,9 @@ fn learn(golden: &Golden, case: &Case, file: &File, lesson: &Named, teachers: &P
     let mut network = Network::new(student, dimensions, Options::default(), 2);
     network.renew(case.lambda);
     let distill = config.distill.as_ref().unwrap();
-    network.lesson = Some(Box::new(Lesson::open(&config, distill, batch).unwrap()));
+    network.lesson = Some(Box::new(
+        Lesson::open(&config, distill, &checkpoint::open(&distill.teacher).unwrap(), batch).unwrap(),
+    ));
     let (tokens, targets, starts) = (integers("tokens"), integers("targets"), integers("starts"));
     let micro = MicroBatch { tokens: &tokens, targets: &targets, starts: &starts };
     let scored = targets.iter().filter(|target| **target != IGNORE).count() as f64;

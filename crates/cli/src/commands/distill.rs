@@ -1,14 +1,13 @@
 //! `trilobit distill`: let a student learn from a teacher, at once or in the three stages of BitDistill.
 
-use super::heal::{PROMPTS, summarise};
-use super::train::{End, RunArgs, Wanted};
-use anyhow::{Result, bail};
+use super::heal::{Beginning, PROMPTS, heal};
+use super::train::{End, RunArgs};
+use anyhow::Result;
 use clap::ValueEnum;
 use journal::Run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use train::RunConfig;
-use train::config::{HealConfig, SubNorm};
+use train::config::SubNorm;
 
 /// As typed.
 #[derive(clap::Args)]
@@ -37,6 +36,8 @@ enum Recipe {
 const BITDISTILL: [&str; 4] =
     ["distill.logits=1", "distill.temperature=5", "distill.relation=1000", "lambda.kind=one"];
 
+const NO_TEACHER: &str = "which teacher? name one with --teacher MODEL";
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args { teacher, student, recipe, mut run } = args;
@@ -45,13 +46,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
     }
     let (Some(teacher), false) = (teacher, run.resume && recipe.is_none()) else {
         // A run that goes on knows its teacher.
-        return Ok(stage(&run, None)?.code());
+        return Ok(heal(&run, None, NO_TEACHER)?.code());
     };
     let student = student.unwrap_or_else(|| teacher.clone());
     match recipe {
         None => {
             let beginning = Beginning { student: &student, sub_norm: SubNorm::None, teacher: Some(&teacher) };
-            Ok(stage(&run, Some(beginning))?.code())
+            Ok(heal(&run, Some(beginning), NO_TEACHER)?.code())
         }
         Some(Recipe::Bitdistill) => bitdistill(&run, &student, &teacher),
     }
@@ -64,7 +65,7 @@ fn bitdistill(run: &RunArgs, student: &Path, teacher: &Path) -> Result<ExitCode>
     let first = RunArgs { out: Some(folders[0].clone()), resume: Run::is_run(&folders[0]), ..run.clone() };
     let beginning = Beginning { student, sub_norm: SubNorm::Insert, teacher: None };
     eprintln!("stage 1 of 2: sub-norms and continued pre-training, {}", folders[0].display());
-    let end = stage(&first, (!first.resume).then_some(beginning))?;
+    let end = heal(&first, (!first.resume).then_some(beginning), NO_TEACHER)?;
     if end != End::Finished {
         return Ok(end.code());
     }
@@ -77,29 +78,5 @@ fn bitdistill(run: &RunArgs, student: &Path, teacher: &Path) -> Result<ExitCode>
         ..run.clone()
     };
     let beginning = Beginning { student: &folders[0], sub_norm: SubNorm::None, teacher: Some(teacher) };
-    Ok(stage(&second, (!second.resume).then_some(beginning))?.code())
-}
-
-/// What a run begins with.
-struct Beginning<'a> {
-    student: &'a Path,
-    sub_norm: SubNorm,
-    teacher: Option<&'a Path>,
-}
-
-/// One run, and its summary; without a beginning, one that goes on.
-fn stage(run: &RunArgs, beginning: Option<Beginning>) -> Result<End> {
-    let config = || {
-        let Some(Beginning { student, sub_norm, teacher }) = &beginning else {
-            bail!("which teacher? name one with --teacher MODEL");
-        };
-        let source = checkpoint::open(student)?;
-        let heal = HealConfig { from: student.to_path_buf(), sub_norm: *sub_norm };
-        Ok(RunConfig::heal(heal, source.config(), *teacher, run.config.as_deref(), &run.set)?)
-    };
-    let end = run.execute(&Wanted { config: &config, is_given: beginning.is_some() })?;
-    if end != End::Planned {
-        summarise(&Run::open(run.out()?)?)?;
-    }
-    Ok(end)
+    Ok(heal(&second, (!second.resume).then_some(beginning), NO_TEACHER)?.code())
 }

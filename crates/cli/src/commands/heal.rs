@@ -4,7 +4,7 @@ use super::train::{End, RunArgs, Wanted};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use journal::{Run, layout, metrics};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use train::RunConfig;
 use train::config::{HealConfig, SubNorm};
@@ -42,27 +42,42 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if run.sample.is_empty() {
         run.sample = PROMPTS.map(str::to_owned).to_vec();
     }
-    let config = || {
-        let Some(from) = &from else {
-            bail!("which model? name the pretrained one with --from MODEL");
-        };
-        let sub_norm = match sub_norm {
-            SubNorms::None => SubNorm::None,
-            SubNorms::Insert => SubNorm::Insert,
-        };
-        let source = checkpoint::open(from)?;
-        let heal = HealConfig { from: from.clone(), sub_norm };
-        Ok(RunConfig::heal(heal, source.config(), teacher.as_deref(), run.config.as_deref(), &run.sets()?)?)
+    let sub_norm = match sub_norm {
+        SubNorms::None => SubNorm::None,
+        SubNorms::Insert => SubNorm::Insert,
     };
-    let end = run.execute(&Wanted { config: &config, is_given: from.is_some() })?;
+    let beginning =
+        from.as_deref().map(|student| Beginning { student, sub_norm, teacher: teacher.as_deref() });
+    Ok(heal(&run, beginning, "which model? name the pretrained one with --from MODEL")?.code())
+}
+
+/// What a healing begins with.
+pub struct Beginning<'a> {
+    /// any MODEL
+    pub student: &'a Path,
+    /// whether norms are added
+    pub sub_norm: SubNorm,
+    /// what is learned from besides the text
+    pub teacher: Option<&'a Path>,
+}
+
+/// One run, and its summary; without a beginning, one that goes on, or else the error `missing`.
+pub fn heal(run: &RunArgs, beginning: Option<Beginning>, missing: &'static str) -> Result<End> {
+    let config = || {
+        let Some(Beginning { student, sub_norm, teacher }) = &beginning else { bail!(missing) };
+        let source = checkpoint::open(student)?;
+        let heal = HealConfig { from: student.to_path_buf(), sub_norm: *sub_norm };
+        Ok(RunConfig::heal(heal, source.config(), *teacher, run.config.as_deref(), &run.sets()?)?)
+    };
+    let end = run.execute(&Wanted { config: &config, is_given: beginning.is_some() })?;
     if end != End::Planned {
         summarise(&Run::open(run.out()?)?)?;
     }
-    Ok(end.code())
+    Ok(end)
 }
 
 /// Prints the perplexities on the validation split, and how much of what quantisation destroyed has come back.
-pub fn summarise(run: &Run) -> Result<()> {
+fn summarise(run: &Run) -> Result<()> {
     let facts = run.facts()?;
     let untrained = |lambda: f64| facts.get(&layout::untrained_loss(lambda)).and_then(|loss| loss.as_f64());
     let (whole, broken) = (untrained(0.0), untrained(1.0));
