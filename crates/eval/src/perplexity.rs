@@ -6,6 +6,7 @@
 //! stride each target sees at least W − stride tokens of context (but for those of the first window).
 
 use infer::{InferError, Session};
+use kernels::softmax;
 use serde::Serialize;
 use text::Tokenizer;
 
@@ -153,7 +154,10 @@ fn nll(
 
 /// `−log softmax(logits)[target]`, nats.
 fn surprise(logits: &[f32], target: u32) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
+    /// Few enough that their sum in f32 is as good as each of them.
+    const TOGETHER: usize = 1024;
+    let largest = softmax::largest(logits);
+    let parts = logits.chunks(TOGETHER).map(|part| f64::from(softmax::sum_of_exp(part, 1.0, largest)));
+    let sum: f64 = parts.sum();
     sum.ln() - f64::from(logits[target as usize] - largest)
 }

@@ -231,20 +231,23 @@ impl<'e> Batch<'e> {
     ) -> Result<(), InferError> {
         self.check(&piece)?;
         let (vocabulary, hidden) = (self.engine.config.vocabulary, self.engine.config.hidden);
-        let rows = self.limits.rows.min(EACH_ROWS);
-        for (index, ids) in piece.ids.chunks(rows).enumerate() {
+        let mut done = 0;
+        for ids in piece.ids.chunks(self.limits.rows) {
             ids.iter().for_each(|id| self.push(piece.sequence, *id));
             self.pass();
-            if self.all_logits.len() < ids.len() * vocabulary {
-                self.all_logits.resize(ids.len() * vocabulary, 0.0);
+            for x in self.rows.normed[..ids.len() * hidden].chunks(EACH_ROWS * hidden) {
+                let rows = x.len() / hidden;
+                if self.all_logits.len() < rows * vocabulary {
+                    self.all_logits.resize(rows * vocabulary, 0.0);
+                }
+                let all = &mut self.all_logits[..rows * vocabulary];
+                self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, all);
+                for (row, logits) in all.chunks_exact(vocabulary).enumerate() {
+                    visit(done + row, logits);
+                }
+                self.logits[..vocabulary].copy_from_slice(&all[(rows - 1) * vocabulary..]);
+                done += rows;
             }
-            let all = &mut self.all_logits[..ids.len() * vocabulary];
-            let x = &self.rows.normed[..ids.len() * hidden];
-            self.engine.head().multiply(&self.engine.pool, &mut self.stripe, x, all);
-            for (row, logits) in all.chunks_exact(vocabulary).enumerate() {
-                visit(index * rows + row, logits);
-            }
-            self.logits[..vocabulary].copy_from_slice(&all[(ids.len() - 1) * vocabulary..]);
         }
         Ok(())
     }
@@ -395,5 +398,5 @@ fn greatest(logits: &[f32], count: usize, best: &mut Vec<(u32, f32)>) {
     best.sort_unstable_by(rank);
 }
 
-/// Rows of one pass of [`Batch::forward_each`], whose logits (T, V) are all kept.
+/// Rows whose logits (T, V) [`Batch::forward_each`] keeps at a time.
 const EACH_ROWS: usize = 128;

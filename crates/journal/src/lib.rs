@@ -8,6 +8,7 @@ mod lines;
 pub mod lock;
 pub mod metrics;
 pub mod samples;
+pub mod trend;
 
 pub use layout::Run;
 pub use lock::Lock;

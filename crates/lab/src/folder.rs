@@ -32,6 +32,9 @@ pub struct Facts {
     pub quick: bool,
     /// by name
     pub data: BTreeMap<String, DataSet>,
+    /// the model that is healed, in place of the run of the `[start]` table
+    #[serde(default)]
+    pub from: Option<PathBuf>,
 }
 
 /// An experiment that was begun.
@@ -50,7 +53,7 @@ impl Folder {
     /// Begins an experiment in `dir`, or goes on with the same one there.
     ///
     /// # Errors
-    /// Another experiment, another size or other data is there; the text is no experiment.
+    /// Another experiment, another size, other data or another model is there; the text is no experiment.
     pub fn begin(dir: &Path, name: &str, text: &str, facts: Facts) -> Result<Self, LabError> {
         let experiment = Experiment::parse(name, text, facts.quick)?;
         let unfit = |what: &str| LabError::Folder {
@@ -64,7 +67,9 @@ impl Folder {
             return match (same_text, begun.facts == facts) {
                 (true, true) => Ok(begun),
                 (false, _) => Err(unfit("another experiment was begun there")),
-                (true, false) => Err(unfit("it was begun in another size, or with other data")),
+                (true, false) => {
+                    Err(unfit("it was begun in another size, with other data or from another model"))
+                }
             };
         }
         let remedy = "make room there";
@@ -124,7 +129,12 @@ impl Folder {
         self.point_dir(point).join("run")
     }
 
-    /// The run that points are healed from.
+    /// The model that points are healed from.
+    pub fn model(&self) -> PathBuf {
+        self.facts.from.clone().unwrap_or_else(|| self.start_dir())
+    }
+
+    /// The run of the `[start]` table.
     pub fn start_dir(&self) -> PathBuf {
         self.dir.join("start").join("run")
     }

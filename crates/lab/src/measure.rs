@@ -42,9 +42,27 @@ impl Measured {
     pub fn fact(&self, name: &str) -> Option<Value> {
         let number = match name {
             "steps" => Some(self.run.last_step() as f64),
+            "minutes" => Some(self.minutes()),
             _ => self.run.facts.get(name).or_else(|| self.extra.get(name))?.as_f64(),
         };
         number.filter(|value| value.is_finite()).map(Value::Number)
+    }
+
+    /// Prompts, and how the newest checkpoint went on.
+    pub fn newest_samples(&self) -> Vec<(String, String)> {
+        let newest = self.run.samples.iter().map(|sample| sample.step).max();
+        let samples = self.run.samples.iter().filter(|sample| Some(sample.step) == newest);
+        samples.map(|sample| (sample.prompt.clone(), sample.text.clone())).collect()
+    }
+
+    /// Time that the steps took, minutes; that of validation and checkpoints is not in it.
+    fn minutes(&self) -> f64 {
+        let mut before = 0;
+        let seconds = |step: &Step| {
+            let tokens = step.tokens.saturating_sub(std::mem::replace(&mut before, step.tokens));
+            tokens as f64 / step.tokens_per_s
+        };
+        self.run.steps.iter().map(seconds).filter(|s| s.is_finite()).sum::<f64>() / 60.0
     }
 
     /// A measure at a moment, `(p, p)`, or over a stretch of the run, per cent of all steps. The end of a run that stops early is

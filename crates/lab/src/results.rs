@@ -34,6 +34,8 @@ pub struct PointState {
     pub done: u64,
     /// steps of the run; 0 where it has not begun
     pub total: u64,
+    /// prompts and how the newest checkpoint went on, where the runs write samples
+    pub samples: Vec<(String, String)>,
 }
 
 /// Everything, computed anew from the runs.
@@ -81,6 +83,7 @@ impl Results {
                 .and_then(|m| m.run.steps.last())
                 .map_or(0, |step| step.step.saturating_add(1)),
             total: measured.as_ref().map_or(0, |m| m.run.last_step()),
+            samples: measured.as_ref().map_or(Vec::new(), Measured::newest_samples),
         };
         Ok(Self {
             title: experiment.title.clone(),
@@ -140,7 +143,25 @@ impl Results {
                 cell(&evidence)
             );
         }
+        text.push_str(&self.samples());
         text
+    }
+
+    /// What the newest checkpoints say.
+    fn samples(&self) -> String {
+        let rows = self
+            .points
+            .iter()
+            .flat_map(|point| point.samples.iter().map(move |sample| (&point.label, sample)));
+        let lines: String = rows
+            .map(|(label, (prompt, answer))| {
+                format!("| {} | {} | {} |\n", cell(label), cell(prompt), cell(answer))
+            })
+            .collect();
+        match lines.is_empty() {
+            true => lines,
+            false => format!("\n## Samples\n\n| run | prompt | goes on |\n|---|---|---|\n{lines}"),
+        }
     }
 
     /// All tables, each under a line with its title.

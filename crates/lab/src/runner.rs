@@ -79,7 +79,7 @@ struct Running {
 /// # Errors
 /// A folder cannot be written, the program cannot be started, or a point was begun with other settings.
 pub fn run(folder: &Folder, options: &mut Options) -> Result<Vec<(Point, Status)>, LabError> {
-    if folder.experiment.verb == Verb::Heal {
+    if folder.experiment.verb == Verb::Heal && folder.facts.from.is_none() {
         start(folder, options)?;
     }
     let (own, of) = options.share;
@@ -214,7 +214,7 @@ struct Begun {
 fn arguments(folder: &Folder, options: &Options, point: &Point) -> Result<Vec<String>, LabError> {
     let mut arguments = match folder.experiment.verb {
         Verb::Train => vec!["train".to_owned()],
-        Verb::Heal => vec!["heal".to_owned(), "--from".to_owned(), text(&folder.start_dir())],
+        Verb::Heal => vec!["heal".to_owned(), "--from".to_owned(), text(&folder.model())],
     };
     arguments.extend(settings(folder, &point.settings)?);
     arguments.extend(["--out".to_owned(), text(&folder.run_dir(point)), "--resume".to_owned()]);
@@ -378,7 +378,7 @@ fn last_words(log: &Path) -> String {
     line.chars().take(400).collect()
 }
 
-/// Makes the run that all points are healed from, unless it is there.
+/// Makes the run of the `[start]` table, unless it is there.
 fn start(folder: &Folder, options: &Options) -> Result<(), LabError> {
     let dir = folder.start_dir();
     let parent = dir.parent().unwrap_or(&dir).to_owned();

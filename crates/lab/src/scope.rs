@@ -28,7 +28,7 @@ pub const MEASURES: [&str; 19] = [
     "state",
 ];
 /// What a run has once.
-pub const FACTS: [&str; 4] = ["ln_vocabulary", "unigram_entropy", "parameters", "steps"];
+pub const FACTS: [&str; 5] = ["ln_vocabulary", "unigram_entropy", "parameters", "steps", "minutes"];
 /// Measures that can be plotted over the steps.
 pub const PLOTTED: [&str; 11] = [
     "loss",

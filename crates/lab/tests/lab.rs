@@ -18,12 +18,13 @@ const PROGRAM: &str = r#"#!/bin/sh
 if [ "$1" = eval ]; then echo '{"perplexity": 42.5}'; exit 0; fi
 echo "$@" >> "$(dirname "$0")/calls"
 while [ $# -gt 0 ]; do
-  case "$1" in --out) out=$2;; --set) case "$2" in schedule.peak=*) peak=${2#*=};; esac;; esac
+  case "$1" in --out) out=$2;; --from) from=$2;; --set) case "$2" in schedule.peak=*) peak=${2#*=};; esac;; esac
   shift
 done
 if [ "$peak" = 13.0 ]; then echo "starting"; echo "error: a peak of 13 is unlucky" >&2; exit 2; fi
 mkdir -p "$out/checkpoints/step-00000000" "$out/checkpoints/step-00000010"
 printf '[train]\nsteps = 10\n' > "$out/config.toml"
+[ -n "$from" ] && echo "{\"step\":10,\"prompt\":\"healed from\",\"text\":\"$from | 1\"}" > "$out/samples.jsonl"
 echo '{"ln_vocabulary": 9.4, "unigram_entropy": 6.0, "parameters": 1000}' > "$out/run.json"
 : > "$out/metrics.jsonl"
 step=0
@@ -71,7 +72,7 @@ fn program(dir: &Path) -> PathBuf {
 
 fn facts() -> Facts {
     let set = DataSet { path: "shards".into(), vocabulary: 300, text: Some("held-out.txt".into()) };
-    Facts { quick: false, data: BTreeMap::from([("main".to_owned(), set)]) }
+    Facts { quick: false, data: BTreeMap::from([("main".to_owned(), set)]), from: None }
 }
 
 fn run(folder: &Folder, program: &Path, jobs: usize, interrupted: &dyn Fn() -> bool) -> Vec<(Point, Status)> {
@@ -136,6 +137,20 @@ fn points_are_run_once_and_claims_are_judged() {
     let measured = lab::results::measured(&folder).unwrap();
     let svg = lab::plot::svg(&folder.experiment.plots[0], &measured);
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("peak-3.0_seed-1"), "{svg}");
+}
+
+#[test]
+fn a_model_that_was_named_is_healed_and_its_samples_are_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = EXPERIMENT.replace("seeds = [0, 1]", "command = \"heal\"\n[start]\npreset = \"tiny\"");
+    let named = Facts { from: Some("/models/m.gguf".into()), ..facts() };
+    let folder = Folder::begin(&dir.path().join("out"), "test", &text, named).unwrap();
+    run(&folder, &program(dir.path()), 1, &|| false);
+    assert!(!folder.start_dir().exists(), "nothing is trained first");
+    let results = Results::of(&folder).unwrap().markdown();
+    assert_eq!(results.matches("| healed from | /models/m.gguf \\| 1 |").count(), 2, "{results}");
+    let other = Folder::begin(folder.dir(), "test", &text, facts()).unwrap_err().to_string();
+    assert!(other.contains("another model"), "{other}");
 }
 
 #[test]

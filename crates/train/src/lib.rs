@@ -7,6 +7,7 @@ pub mod arena;
 mod cache;
 pub mod clock;
 pub mod config;
+pub mod course;
 pub mod engine;
 pub mod error;
 pub mod forecast;

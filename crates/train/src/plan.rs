@@ -2,6 +2,7 @@
 
 use crate::arena::{Extent, buffer_floats, codes_per_block, floats_per_block};
 use crate::config::{ConfigError, RunConfig};
+use crate::course::Course;
 use crate::loss::cross_entropy::chunk_rows;
 use crate::step::slice_of;
 use kernels::ternary::packed_len;
@@ -232,6 +233,8 @@ pub struct Plan {
     pub rate: Rate,
     /// seconds of the run, without validation
     pub seconds: f64,
+    /// what the schedule will do
+    pub course: Course,
     /// what is allowed but known to harm
     pub warnings: Vec<String>,
 }
@@ -264,6 +267,7 @@ impl Plan {
             checkpoint_bytes: 3 * F32 * parameters.total,
             rate,
             seconds: tokens as f64 * flops_per_token.total() as f64 / rate.flops_per_s(),
+            course: Course::of(config)?,
             warnings: config.warnings(),
         })
     }
@@ -286,7 +290,7 @@ impl fmt::Display for Plan {
         self.write_flops(f)?;
         self.write_memory(f)?;
         self.write_run(f)?;
-        self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
+        writeln!(f, "\n{}", self.course)
     }
 }
 
@@ -349,7 +353,7 @@ impl Plan {
             Rate::Assumed(rate) => ("assumed, not measured", rate),
         };
         let rate = scaled(rate, "FLOP/s");
-        write!(f, "{:<28}{:>16}  at {rate} ({source})", "time, about", duration(self.seconds))
+        writeln!(f, "{:<28}{:>16}  at {rate} ({source})", "time, about", duration(self.seconds))
     }
 }
 

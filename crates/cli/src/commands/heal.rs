@@ -3,6 +3,7 @@
 use super::train::{End, RunArgs, Wanted};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use journal::trend::Trend;
 use journal::{Run, layout, metrics};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,7 +93,8 @@ fn summarise(run: &Run) -> Result<()> {
     if let Some(broken) = broken {
         println!("{:>8} {:>12} {:>6} {:>12} {:>12} {:>9}", 0, 0, 1, "", perplexity(broken), "0 %");
     }
-    for step in metrics::read(&run.metrics())? {
+    let steps = metrics::read(&run.metrics())?;
+    for step in &steps {
         let Some(loss) = step.record.validation_loss else { continue };
         let ternary = step.record.ternary_validation_loss.unwrap_or(loss);
         let recovered = whole.zip(broken).map(|(whole, broken)| (broken - ternary) / (broken - whole));
@@ -109,5 +111,27 @@ fn summarise(run: &Run) -> Result<()> {
     println!(
         "perplexity on the validation split; recovered: share of the loss that λ = 1 added to the untrained model"
     );
+    if let Some(sentence) = outlook(&steps, whole.unwrap_or(0.0)) {
+        println!("{sentence}");
+    }
     Ok(())
+}
+
+/// What the losses since λ came to 1 promise for more tokens; nothing while they are too few or do not fall. `whole` is the
+/// loss of the untouched model.
+fn outlook(steps: &[metrics::Step], whole: f64) -> Option<String> {
+    let last_blended = steps.iter().rev().find(|step| step.lambda < 1.0).map_or(0, |step| step.tokens);
+    let losses = steps.iter().filter(|step| step.tokens > last_blended);
+    let points: Vec<(u64, f64)> = losses.map(|step| (step.tokens - last_blended, step.loss)).collect();
+    let trend = Trend::of(&points, whole)?;
+    let tokens = points.last()?.0 as f64;
+    let after = |times: f64| trend.at(times * tokens).exp();
+    let Trend { floor, drop, power, error } = trend;
+    Some(format!(
+        "the training loss since λ = 1 follows {floor:.2} + {drop:.2} / D^{power:.3} (D tokens, {error:.3} nats beside it): \
+         perplexity {:.0} on text like it now, {:.0} after twice, {:.0} after ten times the {tokens} tokens at λ = 1",
+        after(1.0),
+        after(2.0),
+        after(10.0)
+    ))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use formats::Kind;
 use journal::Lock;
-use lab::experiment::Corpus;
+use lab::experiment::{self, Corpus};
 use lab::folder::{DataSet, Facts};
 use lab::points::Point;
 use lab::results::Results;
@@ -64,6 +64,9 @@ struct Run {
     /// Held-out text of a data set, for measures of perplexity
     #[arg(long, value_name = "[NAME=]FILE")]
     text: Vec<String>,
+    /// The model that an experiment of the command 'heal' heals, in place of the one it trains itself; with --data of its tokenizer
+    #[arg(long, value_name = "MODEL", requires = "data")]
+    from: Option<PathBuf>,
     /// Runs at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
@@ -123,7 +126,8 @@ fn run_experiment(args: &Run) -> Result<ExitCode> {
     let experiment = Experiment::parse(&args.experiment, &text, args.quick)?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("{}: cannot create the folder", args.out.display()))?;
-    let facts = Facts { quick: args.quick, data: data_sets(args, &experiment)? };
+    let facts =
+        Facts { quick: args.quick, data: data_sets(args, &experiment)?, from: model(args, &experiment)? };
     let folder = Folder::begin(&args.out.canonicalize()?, &args.experiment, &text, facts)?;
     let program = std::env::current_exe().context("cannot find the program itself")?;
     if let Some(path) = &args.slurm {
@@ -231,6 +235,25 @@ fn data_sets(args: &Run, experiment: &Experiment) -> Result<BTreeMap<String, Dat
         });
     }
     Ok(sets)
+}
+
+/// The model to heal: the one that was named, or that the experiment was begun with.
+fn model(args: &Run, experiment: &Experiment) -> Result<Option<PathBuf>> {
+    let Some(path) = &args.from else {
+        return Ok(Folder::open(&args.out)
+            .ok()
+            .filter(|_| args.data.is_empty())
+            .and_then(|begun| begun.facts.from));
+    };
+    if experiment.verb != experiment::Verb::Heal {
+        bail!(
+            "--from {}: experiment '{}' trains its models; leave --from out, or take 'lambda'",
+            path.display(),
+            args.experiment
+        );
+    }
+    let path = path.canonicalize().with_context(|| format!("{}: there is no such model", path.display()))?;
+    Ok(Some(path))
 }
 
 /// `NAME=PATH`, or a path alone where there is only one data set.

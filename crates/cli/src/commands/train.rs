@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use train::config::{SourceConfig, StartConfig};
+use train::course::Course;
 use train::plan::{Plan, Rate};
 use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
 
@@ -175,6 +176,9 @@ impl RunArgs {
         }
         for note in trainer.notes() {
             eprintln!("{note}");
+        }
+        if trainer.config().heal.is_some() && trainer.state().step == 0 {
+            eprintln!("{}", Course::of(trainer.config())?);
         }
         let outcome = self.watch(&mut trainer, interrupt)?;
         let done = trainer.state().step;

@@ -241,9 +241,10 @@ fn unknown_key(path: &[String], name: &str, known: &[&str]) -> String {
     let here = |near: &str| path.iter().map(String::as_str).chain([near]).collect::<Vec<_>>().join(".");
     let everything = tables();
     let all_names = everything.iter().flat_map(|(_, keys)| keys.iter().copied());
-    let meant = elsewhere(name)
-        .or_else(|| nearest(name, known.iter().copied()).map(here))
-        .or_else(|| nearest(name, all_names).and_then(elsewhere));
+    let meant = elsewhere(name).or_else(|| nearest(name, known.iter().copied()).map(here)).or_else(|| {
+        // Who names a table means one of its keys: they are listed where none is near.
+        path.is_empty().then(|| nearest(name, all_names).and_then(elsewhere))?
+    });
     match meant {
         Some(meant) => format!("is an unknown key; did you mean '{meant}'?"),
         None => format!("is an unknown key; known here are {}", known.join(", ")),

@@ -108,6 +108,7 @@ fn unknown_names_are_answered_with_the_nearest() {
     let cases = [
         ("train.stepz=5", ["train.stepz (--set train.stepz=5)", "did you mean 'train.steps'?"]),
         ("steps=5", ["steps (--set steps=5)", "did you mean 'train.steps'?"]),
+        ("lambda.schedule=linear", ["lambda.schedule", "known here are kind, k, n, order"]),
         ("model.hiden=5", ["model.hiden", "did you mean 'model.hidden'?"]),
         ("train.peak=5", ["train.peak", "did you mean 'schedule.peak'?"]),
         ("schedule.wieght_decay2=0", ["schedule.wieght_decay2", "'schedule.weight_decay2'"]),
