@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+mod block;
 mod cache;
 pub mod clock;
 pub mod config;

@@ -6,6 +6,15 @@ use crate::heal;
 use checkpoint::Loaded;
 use model::Weights;
 
+/// The model whose weights a run leaves as they are, if the run learns an adapter: no checkpoint holds them.
+///
+/// # Errors
+/// It is no longer there, or cannot be read.
+pub(crate) fn beside_adapter(config: &RunConfig) -> Result<Option<Loaded>, TrainError> {
+    let from = config.lora.as_ref().and(config.origin());
+    Ok(from.map(checkpoint::open).transpose()?)
+}
+
 /// All weights of `model`, whose network is to be that of the run.
 ///
 /// # Errors
