@@ -219,9 +219,14 @@ impl Opened {
         self.path_of(TOKENIZER)
     }
 
+    /// Whether it holds an adapter instead of weights; [`peft::open`] reads that from its folder.
+    pub fn is_adapter(&self) -> bool {
+        self.path_of(peft::WEIGHTS).is_some()
+    }
+
     /// The latent weights' file; an error where the checkpoint is that of an adapter.
     pub fn weights(&self) -> Result<File, FileError> {
-        if self.path_of(peft::WEIGHTS).is_some() {
+        if self.is_adapter() {
             let what = "it holds an adapter, which is no model without the one that it was trained beside";
             let remedy = "name that model, and this folder with --adapter where a command has it";
             return Err(FileError::new(&self.dir, Kind::Unfit, what, remedy));

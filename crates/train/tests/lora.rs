@@ -232,7 +232,7 @@ fn a_run_learns_an_adapter_and_leaves_the_model_as_it_is() {
         let untrained = untrained.split("validation loss ").nth(1).unwrap();
         let before: f64 = untrained[..untrained.find(',').unwrap()].parse().unwrap();
         let after = steps[59].record.validation_loss.unwrap();
-        assert!(after < before - 0.03, "{linear}: {before} then {after}");
+        assert!(after < before - 0.01, "{linear}: {before} then {after}");
     }
 }
 
