@@ -3,7 +3,6 @@
 
     python tools/golden/lora.py                     # rewrite (README.md says what is in a file)
     python tools/golden/lora.py --check             # load the committed adapters into PEFT and compare
-    python tools/golden/lora.py --logits BASE ADAPTER IDS    # logits of the last of IDS (comma-separated), as JSON
 
 The models beside which the adapters stand are those of tests/golden/hf. Seeds are tried until float32 and float64 agree: a
 rounding tie of an activation would otherwise be decided by the order of a sum.
@@ -121,16 +120,9 @@ def check(name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the committed files instead of writing")
-    parser.add_argument("--logits", nargs=3, metavar=("BASE", "ADAPTER", "IDS"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.logits:
-        folder, adapter, ids = args.logits
-        model = PeftModel.from_pretrained(base(folder), adapter).eval()
-        with torch.no_grad():
-            logits = model(torch.tensor([[int(i) for i in ids.split(",")]]), use_cache=False).logits[0, -1]
-        print(json.dumps(logits.tolist()))
-    elif args.check:
+    if args.check:
         raise SystemExit(not all([check(name) for name in CASES]))
     else:
         for name in CASES:
