@@ -30,7 +30,12 @@ impl<'a> Block<'a> {
     fn weight(&self, projection: Projection) -> Weight<'a> {
         let slot = self.weights.layout.blocks[self.layer].projection(projection);
         let shadow = &self.shadows[projection as usize];
-        Weight { latent: slot.of(&self.weights.data), shadow, rows: slot.rows, cols: slot.cols }
+        // Of a ternary network beside which an adapter is learned, there are only codes.
+        let latent = match self.precision {
+            Precision::Integer => &[],
+            Precision::Blend(_) | Precision::Full => slot.of(&self.weights.data),
+        };
+        Weight { latent, shadow, rows: slot.rows, cols: slot.cols }
     }
 
     fn low_rank(&self, projection: Projection) -> Option<LowRank<'a>> {

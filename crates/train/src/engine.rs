@@ -2,6 +2,7 @@
 
 use crate::clock::{self, Op};
 use crate::config::{Optimizer, RunConfig};
+use crate::frozen::Beginning;
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Adam, Update};
 use crate::optim::muon::Muon;
@@ -9,7 +10,7 @@ use crate::optim::{clear, gradient_norm};
 use crate::peers::Peers;
 use crate::step::{Dimensions, MicroBatch, Network, slice_of};
 use cluster::Group;
-use model::{Adapter, LinearKind, Weights};
+use model::{Adapter, LinearKind};
 
 /// What trains a network: gradients of batches, updates of weights.
 pub trait Engine {
@@ -48,9 +49,8 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Reserves everything that steps of a run with micro-batches of `batch` sequences need; `weights` are those of the
-    /// network, and do not change where the run learns an adapter.
-    pub(crate) fn new(config: &RunConfig, batch: usize, weights: Weights, group: Option<Group>) -> Self {
+    /// Reserves everything that steps of a run with micro-batches of `batch` sequences need.
+    pub(crate) fn new(config: &RunConfig, batch: usize, beginning: Beginning, group: Option<Group>) -> Self {
         let train = &config.train;
         let dimensions = Dimensions {
             batch: slice_of(batch, train.sequence),
@@ -66,17 +66,19 @@ impl Cpu {
             epsilon: train.epsilon as f32,
             coupled: train.optimizer == Optimizer::Adam,
         };
-        let peers = group.map(|group| Peers::new(group, &weights.layout));
-        let is_muon = train.optimizer == Optimizer::Muon;
-        let muon = is_muon.then(|| Muon::new(&weights.layout, dimensions.backward));
         let threads = train.threads_used();
-        let network = match &config.lora {
-            None => Network::new(weights, dimensions, loss, threads),
-            Some(lora) => {
-                let adapter = Adapter::fresh(&weights.config, lora.rank(), &lora.projections(), train.seed);
-                Network::adapted(weights, adapter, dimensions, loss, threads)
+        let network = match beginning {
+            Beginning::Learned(weights) => Network::new(weights, dimensions, loss, threads),
+            Beginning::Frozen(base) => {
+                let lora = config.lora.clone().unwrap_or_default();
+                let adapter = Adapter::fresh(&config.model, lora.rank(), &lora.projections(), train.seed);
+                Network::adapted(base, adapter, dimensions, loss, threads)
             }
         };
+        let layout = &network.weights.layout;
+        let peers = group.map(|group| Peers::new(group, layout));
+        let is_muon = train.optimizer == Optimizer::Muon;
+        let muon = is_muon.then(|| Muon::new(layout, dimensions.backward));
         let moments = peers.as_ref().map_or(network.gradients.len(), |peers| peers.shares.own_len());
         let optimizer = Adam::new(moments, optimizer);
         Self { network, optimizer, muon, peers, renewed: None, partial: Vec::new() }

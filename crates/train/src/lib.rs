@@ -11,6 +11,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod forecast;
+pub mod frozen;
 pub mod guard;
 pub mod heal;
 pub mod loss;

@@ -117,7 +117,7 @@ impl Flops {
 /// Bytes of memory of a run, a field a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// f32
+    /// f32; beside an adapter without ternary projections, of which codes are enough
     pub latent_weights: u64,
     /// f32
     pub gradients: u64,
@@ -158,7 +158,7 @@ impl Memory {
         let codes = if adapter.is_some() { ternary } else { 2 * ternary };
         let logits = F32 * (chunk_rows(extent.rows, model.vocabulary) * model.vocabulary) as u64;
         Self {
-            latent_weights: F32 * parameters.total,
+            latent_weights: F32 * (parameters.total - if adapter.is_some() { ternary } else { 0 }),
             gradients: F32 * learned,
             optimizer: 2 * F32 * learned,
             adapter: F32 * adapter.unwrap_or(0),

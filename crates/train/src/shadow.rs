@@ -36,6 +36,13 @@ impl Shadow {
         }
     }
 
+    /// A matrix of `(rows, cols)` codes with the scale γ, which does not change.
+    pub fn fixed(pool: &Pool, codes: Vec<i8>, gamma: f32, (rows, cols): (usize, usize)) -> Self {
+        let mut packed = vec![0; packed_len(rows, cols)];
+        pack(pool, &codes, rows, cols, &mut packed);
+        Self { codes, packed, gamma, ..Self::default() }
+    }
+
     /// Quantises the latent weights anew for a step of this precision.
     pub fn renew(&mut self, pool: &Pool, precision: Precision, latent: &[f32], cols: usize) {
         let len = latent.len();

@@ -10,6 +10,7 @@
 use crate::arena::{Activations, Buffers, Extent, widest};
 use crate::block::{Backward, Block};
 use crate::clock::{self, Op};
+use crate::frozen::Frozen;
 use crate::loss::cross_entropy::{self, Gradients, Head, Options};
 use crate::ops::attention::{self, Qkv, Shape};
 use crate::ops::norm::{self, RmsNorm};
@@ -78,7 +79,7 @@ pub type Ready<'a> = dyn FnMut(&mut [f32], usize) + 'a;
 
 /// A network in training: weights, their quantised shadows, gradients and activations.
 pub struct Network {
-    /// latent weights; call `renew` after changing them
+    /// latent weights, call `renew` after changing them; beside an adapter those of [`Frozen`]
     pub weights: Weights,
     /// what is learned beside the weights, which do not change then
     pub adapter: Option<Adapter>,
@@ -110,39 +111,39 @@ pub struct Network {
 impl Network {
     /// Takes the weights and reserves everything that steps of these dimensions need.
     pub fn new(weights: Weights, dimensions: Dimensions, options: Options, threads: usize) -> Self {
-        Self::with(weights, None, dimensions, options, threads)
+        let config = &weights.config;
+        let shadow = |projection: Projection| {
+            let (rows, cols) = projection.shape(config);
+            Shadow::new(rows, cols, dimensions.blend, !dimensions.forward_only)
+        };
+        let shadows = match config.linear {
+            LinearKind::Ternary => (0..config.layers).map(|_| Projection::ALL.map(shadow)).collect(),
+            LinearKind::Dense => (0..config.layers).map(|_| Default::default()).collect(),
+        };
+        Self::with(Frozen { weights, shadows }, None, dimensions, options, threads)
     }
 
     /// A network that learns an adapter beside its weights, at λ = 1 where it is ternary; they have no gradients.
     pub fn adapted(
-        weights: Weights,
+        base: Frozen,
         adapter: Adapter,
         dimensions: Dimensions,
         options: Options,
         threads: usize,
     ) -> Self {
         assert!(!dimensions.blend, "an adapter reads what a layer reads, not a blend of it");
-        Self::with(weights, Some(adapter), dimensions, options, threads)
+        Self::with(base, Some(adapter), dimensions, options, threads)
     }
 
     fn with(
-        weights: Weights,
+        Frozen { weights, shadows }: Frozen,
         adapter: Option<Adapter>,
         dimensions: Dimensions,
         options: Options,
         threads: usize,
     ) -> Self {
         let config = &weights.config;
-        let learned = adapter.is_none() && !dimensions.forward_only;
         let rows = dimensions.batch * dimensions.sequence;
-        let shadow = |projection: Projection| {
-            let (rows, cols) = projection.shape(config);
-            Shadow::new(rows, cols, dimensions.blend, learned)
-        };
-        let shadows = match config.linear {
-            LinearKind::Ternary => (0..config.layers).map(|_| Projection::ALL.map(shadow)).collect(),
-            LinearKind::Dense => (0..config.layers).map(|_| Default::default()).collect(),
-        };
         let pool = Pool::new(threads);
         let machine = Machine {
             row: PerWorker::new(pool.threads(), || vec![0.0; 2 * widest(config)]),
@@ -210,7 +211,7 @@ impl Network {
         self.head_is_packed = false;
         let precision = |layer: usize| Precision::of(config.linear, lambda(layer));
         self.precisions.iter_mut().enumerate().for_each(|(layer, slot)| *slot = precision(layer));
-        if config.linear == LinearKind::Dense {
+        if config.linear == LinearKind::Dense || self.adapter.is_some() {
             return;
         }
         let _clock = clock::begin(Op::Quantise, 0, size_of_val(&**data));

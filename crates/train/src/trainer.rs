@@ -2,6 +2,7 @@
 
 use crate::config::{Guard as Policy, LossReduction, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
+use crate::frozen::Beginning;
 use crate::guard::{Alarm, Guard};
 use crate::heal::{self, Speech};
 use crate::material::Material;
@@ -99,15 +100,17 @@ impl Trainer {
             return Err(TrainError::OtherModel { checkpoint: opened.dir().to_path_buf() });
         }
         let base = origin::beside_adapter(&config)?;
-        let weights =
-            base.as_ref().map_or_else(|| Ok(opened.load_weights()?), |base| origin::begin(&config, base))?;
+        let beginning = match &base {
+            Some(base) => origin::begin(&config, base)?,
+            None => Beginning::Learned(opened.load_weights()?),
+        };
         let mut speech = Speech::saved(&opened)?;
         let own = (config.sft.is_some() && base.is_none()).then(|| checkpoint::open(opened.dir()));
         let told = own.transpose()?.or(base);
         let material = Material::open(&config, told.as_ref(), &mut speech)?;
         Start::of(&config, true)?.tell(&mut group);
         let voice = (material.tokenizer.clone(), speech);
-        let mut trainer = Self::assemble(config, weights, material, group)?;
+        let mut trainer = Self::assemble(config, beginning, material, group)?;
         trainer.share_weights();
         trainer.state = snapshot::restore(&opened, &mut trainer.engine)?;
         trainer.agree()?;
@@ -131,7 +134,7 @@ impl Trainer {
             true => Weights::zeros(&config.model),
             false => Weights::random(&config.model, config.train.seed),
         };
-        let mut trainer = Self::assemble(config, weights, material, Some(group))?;
+        let mut trainer = Self::assemble(config, Beginning::Learned(weights), material, Some(group))?;
         if hears_weights {
             trainer.share_weights();
         }
@@ -155,14 +158,14 @@ impl Trainer {
         let mut speech = Speech::at_first(&config, model.as_ref());
         let material = Material::open(&config, model.as_ref(), &mut speech)?;
         model.iter().try_for_each(|model| material.agree(&config, model))?;
-        let weights = match (&model, &config.heal) {
-            (Some(model), Some(heal)) => heal::begin(&config, heal, model, &material)?,
+        let beginning = match (&model, &config.heal) {
+            (Some(model), Some(heal)) => Beginning::Learned(heal::begin(&config, heal, model, &material)?),
             (Some(model), None) => origin::begin(&config, model)?,
-            (None, _) => Weights::random(&config.model, config.train.seed),
+            (None, _) => Beginning::Learned(Weights::random(&config.model, config.train.seed)),
         };
         let records = Records::open(run, lock, &config, (material.tokenizer.clone(), speech), 0)?;
         Start::of(&config, false)?.tell(&mut group);
-        let mut trainer = Self::assemble(config, weights, material, group)?;
+        let mut trainer = Self::assemble(config, beginning, material, group)?;
         if model.is_some() {
             trainer.share_weights();
         }
@@ -187,7 +190,7 @@ impl Trainer {
 
     fn assemble(
         config: RunConfig,
-        weights: Weights,
+        beginning: Beginning,
         material: Material,
         group: Option<Group>,
     ) -> Result<Self, TrainError> {
@@ -223,7 +226,7 @@ impl Trainer {
             best: None,
             ranks: Vec::new(),
         };
-        let mut engine = Cpu::new(&config, share.batch, weights, group);
+        let mut engine = Cpu::new(&config, share.batch, beginning, group);
         if let Some(distill) = &config.distill {
             let teacher = checkpoint::open(&distill.teacher)?;
             material.agree(&config, &teacher)?;

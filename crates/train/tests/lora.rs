@@ -14,6 +14,7 @@ use model::adapter::Rank;
 use model::{Adapter, Config, LinearKind, Projection, Weights};
 use std::path::{Path, PathBuf};
 use train::config::StartConfig;
+use train::frozen::Frozen;
 use train::loss::cross_entropy::Options;
 use train::step::{Dimensions, MicroBatch, Network};
 use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
@@ -35,18 +36,10 @@ fn relative(actual: &[f32], expected: &[f32]) -> f64 {
     f64::from(worst) / f64::from(largest).max(1e-30)
 }
 
-fn weights_of(model: &checkpoint::Loaded) -> Weights {
-    let mut weights = Weights::zeros(model.config());
-    for named in weights.layout.tensors() {
-        model.source.read(&named.name, 0..named.slot.rows, named.slot.of_mut(&mut weights.data)).unwrap();
-    }
-    weights
-}
-
-fn adapted(weights: Weights, adapter: Adapter, batch: usize, sequence: usize) -> Network {
+fn adapted(base: Frozen, adapter: Adapter, batch: usize, sequence: usize) -> Network {
     let backward = Arithmetic::F32;
     let dimensions = Dimensions { batch, sequence, blend: false, backward, forward_only: false };
-    let mut network = Network::adapted(weights, adapter, dimensions, Options::default(), 2);
+    let mut network = Network::adapted(base, adapter, dimensions, Options::default(), 2);
     network.renew(1.0);
     network
 }
@@ -67,7 +60,7 @@ fn logits_loss_and_gradients_are_pefts() {
         let factor = 1.0 / scored as f32;
         let starts = vec![0; tokens.len()];
         let batch = MicroBatch { tokens: &tokens, targets: &targets, starts: &starts };
-        let mut network = adapted(weights_of(&model), opened.adapter, shape[0], shape[1]);
+        let mut network = adapted(Frozen::read(&model, 2).unwrap(), opened.adapter, shape[0], shape[1]);
         let mut logits = Vec::new();
         network.predict(batch, |_, row| logits.extend_from_slice(row));
         let error = relative(&logits, &file.f32("logits").unwrap());
@@ -147,7 +140,8 @@ fn gradients_are_differences() {
     weights.data.iter_mut().for_each(|value| *value *= if value.abs() < 0.5 { 12.0 } else { 1.0 });
     let mut adapter = Adapter::fresh(&config, RANK, &Projection::ALL, 1);
     adapter.data.iter_mut().enumerate().for_each(|(i, value)| *value = 0.4 * (i as f32 * 0.7).sin());
-    let mut network = adapted(weights, adapter, 1, 8);
+    let shadows = (0..2).map(|_| Default::default()).collect();
+    let mut network = adapted(Frozen { weights, shadows }, adapter, 1, 8);
     let tokens: Vec<u32> = (0..8).map(|i| i * 5 % 13).collect();
     let targets: Vec<u32> = (0..8).map(|i| (i * 3 + 1) % 13).collect();
     let batch = MicroBatch { tokens: &tokens, targets: &targets, starts: &[0; 8] };
@@ -319,6 +313,8 @@ fn the_plan_counts_no_gradients_of_weights_that_do_not_change() {
     assert_eq!(adapted.memory.optimizer, 8 * parameters);
     assert_eq!(adapted.checkpoint_bytes, 12 * parameters);
     assert_eq!(2 * adapted.memory.ternary_codes, whole.memory.ternary_codes);
+    let projections = adapted.parameters.projections;
+    assert_eq!(adapted.memory.latent_weights + 4 * projections, whole.memory.latent_weights);
     assert!(
         adapted.memory_total < whole.memory_total + adapted.memory.activations - whole.memory.activations
     );

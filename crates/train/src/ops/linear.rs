@@ -13,7 +13,7 @@ use super::norm::Input;
 /// One linear layer's weights in every form that a step multiplies.
 #[derive(Clone, Copy)]
 pub struct Weight<'a> {
-    /// (out, in): latent
+    /// (out, in): latent; empty at λ = 1
     pub latent: &'a [f32],
     /// the quantised forms
     pub shadow: &'a Shadow,
