@@ -54,12 +54,7 @@ impl<'a> Adapted<'a> {
 
     /// Which row of the other network is row `row` here.
     fn from(&self, row: usize) -> usize {
-        let (size, half) = (self.config.head_size, self.config.head_size / 2);
-        let (head, i) = (row / size * size, row % size);
-        head + match self.config.rope_style {
-            RopeStyle::RotateHalf => (i % half) * 2 + i / half,
-            RopeStyle::Interleaved => i / 2 + (i % 2) * half,
-        }
+        other_row(self.config.rope_style, self.config.head_size, row)
     }
 
     /// Fills `out` row by row with `read`, in the order of this network.
@@ -77,6 +72,16 @@ impl<'a> Adapted<'a> {
             let row = self.from(row);
             read(row..row + 1, out)
         })
+    }
+}
+
+/// Which row of the other pairing is row `row` of q or k with the pairing `style`.
+pub(crate) fn other_row(style: RopeStyle, head_size: usize, row: usize) -> usize {
+    let half = head_size / 2;
+    let (head, i) = (row / head_size * head_size, row % head_size);
+    head + match style {
+        RopeStyle::RotateHalf => (i % half) * 2 + i / half,
+        RopeStyle::Interleaved => i / 2 + (i % 2) * half,
     }
 }
 

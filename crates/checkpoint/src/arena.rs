@@ -5,6 +5,7 @@ use crate::native::{SCALE_SUFFIX, Tensor};
 use crate::table::{Form, Place, Table};
 use formats::safetensors::{Dtype, File};
 use formats::{FileError, Kind, nearest};
+use model::layout::Named;
 use model::{Config, Layout};
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 /// When the arena is not as long as the layout says.
 pub fn tensors<'a>(layout: &Layout, prefix: &str, arena: &'a [f32]) -> Vec<Tensor<'a>> {
     assert_eq!(arena.len(), layout.len(), "elements of the arena");
-    let tensor = |named: &model::layout::Named| Tensor {
+    let tensor = |named: &Named| Tensor {
         name: format!("{prefix}{}", named.name),
         shape: named.shape(),
         data: named.slot.of(arena),
@@ -22,8 +23,8 @@ pub fn tensors<'a>(layout: &Layout, prefix: &str, arena: &'a [f32]) -> Vec<Tenso
     layout.tensors().iter().map(tensor).collect()
 }
 
-/// Checks that `file` holds the tensors of `layout` once under each of `prefixes`, in their shapes, and no others.
-pub fn check(file: &File, layout: &Layout, prefixes: &[&str]) -> Result<(), FileError> {
+/// Checks that `file` holds `tensors` once under each of `prefixes`, in their shapes, and no others.
+pub fn check(file: &File, tensors: &[Named], prefixes: &[&str]) -> Result<(), FileError> {
     let unfit = |what: String| {
         let remedy = "use the configuration the file was written with";
         FileError::new(file.path(), Kind::Unfit, what, remedy)
@@ -31,7 +32,7 @@ pub fn check(file: &File, layout: &Layout, prefixes: &[&str]) -> Result<(), File
     let present: HashSet<&str> = file.tensors().map(|tensor| tensor.name.as_str()).collect();
     let mut expected = HashSet::new();
     for prefix in prefixes {
-        for named in layout.tensors() {
+        for named in tensors {
             let name = format!("{prefix}{}", named.name);
             if !present.contains(name.as_str()) {
                 let hint = nearest::nearest(&name, present.iter().copied())

@@ -1,6 +1,7 @@
 //! What a checkpoint holds, as numbers: `checkpoint inspect` and `checkpoint verify`.
 
-use crate::native::{OPTIMIZER, Opened};
+use crate::hf::peft;
+use crate::native::{OPTIMIZER, Opened, WEIGHTS};
 use formats::{FileError, Kind};
 use model::{Encoding, Source, quantize};
 use serde::Serialize;
@@ -68,10 +69,13 @@ fn zero_share(latent: &[f32], gamma: f32) -> f64 {
     zeros as f64 / latent.len() as f64
 }
 
-/// Re-reads every tensor of a checkpoint whose files verify: the weights fit the network of the configuration, the
+/// Re-reads every tensor of a checkpoint whose files verify: the weights, or the adapter, fit the network of the configuration, the
 /// optimiser's file is sound, and nothing is NaN or infinite.
 pub fn verify(checkpoint: &Opened) -> Result<(), FileError> {
-    verify_source(&checkpoint.source()?, &checkpoint.dir().join(crate::native::WEIGHTS))?;
+    match checkpoint.is_adapter() {
+        true => peft::open(checkpoint.dir(), &checkpoint.model()?).map(drop)?,
+        false => verify_source(&checkpoint.source()?, &checkpoint.dir().join(WEIGHTS))?,
+    }
     if !checkpoint.files().iter().any(|file| file.name == OPTIMIZER) {
         return Ok(());
     }

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod llama2c;
 mod loaded;
 mod locate;
+pub mod merged;
 pub mod native;
 mod progress;
 pub mod retention;

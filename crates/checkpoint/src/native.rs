@@ -1,6 +1,7 @@
 //! The native checkpoint: a folder that is complete or not there, every file under a checksum.
 
 use crate::arena;
+use crate::hf::peft;
 use crate::table::Table;
 use formats::safetensors::{self, Dtype, File};
 use formats::{FileError, Kind, atomic, bounded, folder, limits, manifest};
@@ -55,7 +56,7 @@ pub struct Parts<'a> {
     pub tokenizer: Option<&'a [u8]>,
     /// Jinja source of the chat template.
     pub chat_template: Option<&'a str>,
-    /// Latent weights; see [`arena::tensors`].
+    /// Latent weights, see [`arena::tensors`]; none where an adapter is what was learned.
     pub weights: &'a [Tensor<'a>],
     /// The optimiser's tensors; none for a checkpoint that is not trained on.
     pub optimizer: &'a [Tensor<'a>],
@@ -70,18 +71,18 @@ pub struct Parts<'a> {
 /// # Panics
 /// When a tensor's data is not as long as its shape says.
 pub fn save(dir: &Path, parts: &Parts) -> Result<(), FileError> {
-    save_with(dir, parts, |path| match parts.optimizer {
+    save_with(dir, parts, |dir| match parts.optimizer {
         [] => Ok(()),
-        tensors => save_tensors(path, Dtype::F32, tensors),
+        tensors => save_tensors(&dir.join(OPTIMIZER), Dtype::F32, tensors),
     })
 }
 
-/// [`save`], where `optimizer` writes the optimiser's file, whose path it is given: for tensors that are not in this
-/// process's memory as a whole. Those of `parts` are not looked at.
+/// [`save`], where `more` writes into the folder what `parts` does not hold: the optimiser's file, whose tensors may not be in
+/// this process's memory as a whole and are not looked at in `parts`, and an adapter.
 pub fn save_with(
     dir: &Path,
     parts: &Parts,
-    optimizer: impl FnOnce(&Path) -> Result<(), FileError>,
+    more: impl FnOnce(&Path) -> Result<(), FileError>,
 ) -> Result<(), FileError> {
     let about = Map::from_iter([("kind".to_owned(), ABOUT_KIND.into())]);
     folder::commit(dir, &about, |dir| {
@@ -92,8 +93,10 @@ pub fn save_with(
         if let Some(template) = parts.chat_template {
             atomic::write_bytes(&dir.join(CHAT_TEMPLATE), template.as_bytes())?;
         }
-        save_tensors(&dir.join(WEIGHTS), Dtype::F32, parts.weights)?;
-        optimizer(&dir.join(OPTIMIZER))?;
+        if !parts.weights.is_empty() {
+            save_tensors(&dir.join(WEIGHTS), Dtype::F32, parts.weights)?;
+        }
+        more(dir)?;
         if !parts.recorded.is_empty() {
             save_tensors(&dir.join(RECORDED), Dtype::I8, parts.recorded)?;
         }
@@ -151,10 +154,10 @@ impl Opened {
         if manifest.about.get("kind").and_then(Value::as_str) != Some(ABOUT_KIND) {
             return Err(unfit("its manifest is not that of a checkpoint".into()));
         }
-        for name in [CONFIG, WEIGHTS, STATE] {
-            if !manifest.files.iter().any(|entry| entry.name == name) {
-                return Err(unfit(format!("its manifest lists no {name}")));
-            }
+        let lists = |name: &str| manifest.files.iter().any(|entry| entry.name == name);
+        let weights = if lists(peft::WEIGHTS) { peft::WEIGHTS } else { WEIGHTS };
+        if let Some(name) = [CONFIG, weights, STATE].into_iter().find(|name| !lists(name)) {
+            return Err(unfit(format!("its manifest lists no {name}")));
         }
         let config = bounded::read_text(&dir.join(CONFIG), limits::CONFIG_BYTES_MAX)?;
         let path = dir.join(STATE);
@@ -216,8 +219,18 @@ impl Opened {
         self.path_of(TOKENIZER)
     }
 
-    /// The latent weights' file.
+    /// Whether it holds an adapter instead of weights; [`peft::open`] reads that from its folder.
+    pub fn is_adapter(&self) -> bool {
+        self.path_of(peft::WEIGHTS).is_some()
+    }
+
+    /// The latent weights' file; an error where the checkpoint is that of an adapter.
     pub fn weights(&self) -> Result<File, FileError> {
+        if self.is_adapter() {
+            let what = "it holds an adapter, which is no model without the one that it was trained beside";
+            let remedy = "name that model, and this folder with --adapter where a command has it";
+            return Err(FileError::new(&self.dir, Kind::Unfit, what, remedy));
+        }
         File::open(&self.dir.join(WEIGHTS))
     }
 
@@ -263,7 +276,7 @@ impl Opened {
             let remedy = "train from the model it was converted from";
             return Err(FileError::new(file.path(), Kind::Unfit, what, remedy));
         }
-        arena::check(&file, &layout, &[""])?;
+        arena::check(&file, layout.tensors(), &[""])?;
         // The check bounds this allocation by the length of the file.
         let mut weights = model::Weights::zeros(&config);
         arena::read(&file, &layout, "", &mut weights.data)?;

@@ -4,6 +4,7 @@
 mod commands;
 mod corpus;
 mod interrupt;
+mod merge;
 mod ranks;
 mod samples;
 mod sampling;

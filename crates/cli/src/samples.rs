@@ -2,15 +2,16 @@
 
 use crate::watch::Watch;
 use anyhow::Result;
-use checkpoint::OpenOptions;
+use checkpoint::hf::peft;
+use checkpoint::{OpenOptions, native};
 use infer::{EngineOptions, Model, Options, Sampling};
 use journal::Run;
 use journal::events::{Event, Kind};
 use journal::metrics::Step;
 use journal::samples::{Sample, Writer};
 use std::ops::ControlFlow;
-use std::path::Path;
-use train::Observer;
+use std::path::{Path, PathBuf};
+use train::{Observer, RunConfig};
 
 /// Tokens of a sample.
 const TOKENS: usize = 40;
@@ -45,10 +46,22 @@ impl Samples {
     }
 }
 
+/// The model beside which a checkpoint has an adapter, if it has one.
+fn beside(checkpoint: &Path) -> Result<Option<PathBuf>> {
+    if !checkpoint.join(peft::CONFIG).is_file() {
+        return Ok(None);
+    }
+    let config = RunConfig::resolve(None, Some(&checkpoint.join(native::CONFIG)), &[])?;
+    Ok(config.origin().map(Path::to_path_buf))
+}
+
 /// How the checkpoint after `step` steps goes on with the prompts, greedily.
 pub fn answers(checkpoint: &Path, step: u64, prompts: &[String], threads: usize) -> Result<Vec<Sample>> {
     let options = EngineOptions { threads, ..EngineOptions::default() };
-    let model = Model::open(checkpoint, &OpenOptions::default(), options)?;
+    let model = match beside(checkpoint)? {
+        None => Model::open(checkpoint, &OpenOptions::default(), options)?,
+        Some(base) => Model::open(&base, &OpenOptions::default(), options)?.adapted(checkpoint)?,
+    };
     let tokenizer = model.tokenizer()?;
     let mut samples = Vec::with_capacity(prompts.len());
     for prompt in prompts {

@@ -3,6 +3,7 @@
 use crate::InferError;
 use crate::attention::Heads;
 use crate::batch::{Batch, Limits, Want};
+use crate::beside::Beside;
 use crate::linear::{Arithmetic, Linear};
 use crate::pages::KvType;
 use crate::room;
@@ -11,7 +12,7 @@ use crate::session::Session;
 use crate::table::Table;
 use kernels::memory::Memory;
 use kernels::pool::Pool;
-use model::{Config, Extra, Layout, Norm, Projection, Source};
+use model::{Adapter, Config, Extra, Layout, Norm, Projection, Source};
 
 /// How an engine runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +56,8 @@ pub struct Engine {
     pub(crate) cos: Vec<f32>,
     /// (C, D/2)
     pub(crate) sin: Vec<f32>,
+    /// what is added to the projections
+    pub(crate) beside: Option<Beside>,
 }
 
 /// One layer.
@@ -118,9 +121,18 @@ impl Engine {
             final_norm: loader.vector("final_norm", config.hidden)?,
             cos,
             sin,
+            beside: None,
             config,
             pool,
         })
+    }
+
+    /// The same network with an adapter beside its projections, which stay as they are.
+    ///
+    /// # Panics
+    /// If the adapter was made for another network.
+    pub fn with_adapter(self, adapter: &Adapter) -> Self {
+        Self { beside: Some(Beside::new(adapter, &self.config)), ..self }
     }
 
     /// The network's shape and choices.
@@ -140,7 +152,8 @@ impl Engine {
             (Want::Best(_), Some(screen)) => screen.bytes(),
             _ => self.head().bytes(),
         };
-        self.memory.len() + self.blocks.iter().map(floats).sum::<usize>() + head
+        let beside = self.beside.as_ref().map_or(0, Beside::bytes);
+        self.memory.len() + self.blocks.iter().map(floats).sum::<usize>() + beside + head
     }
 
     /// Multiplications and additions of the projections for one token.
@@ -166,6 +179,12 @@ impl Engine {
     /// Many sequences that go through the network together.
     pub fn batch(&self, limits: Limits) -> Batch<'_> {
         Batch::new(self, limits)
+    }
+
+    /// Whether an adapter adds to the gate or the up projection of a layer, which then are not computed as one.
+    pub(crate) fn adapts_gate(&self, layer: usize) -> bool {
+        let has = |beside: &Beside| [Projection::Gate, Projection::Up].iter().any(|p| beside.has(layer, *p));
+        self.beside.as_ref().is_some_and(has)
     }
 
     pub(crate) fn heads(&self) -> Heads {

@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::attention::{Memory, Scratch};
+use crate::beside::Beside;
 use crate::linear::Operand;
 use crate::pages::{PAGE, Pages};
 use kernels::pool::{PerWorker, Rows};
@@ -36,6 +37,10 @@ pub(crate) struct Activations {
     mixed: Vec<f32>,
     /// (T, F)
     product: Vec<f32>,
+    /// (T, F), (T, F): gate and up, where an adapter adds to them
+    gated: [Vec<f32>; 2],
+    /// (T, r): what an adapter is amid
+    low: Vec<f32>,
     /// of attention
     scratch: PerWorker<Scratch>,
 }
@@ -47,6 +52,7 @@ impl Activations {
         let widest = Norm::ALL.iter().map(|norm| norm.width(config)).max().unwrap_or(0);
         let threads = engine.pool.threads();
         let floats = |width: usize| vec![0.0; rows * width];
+        let gated = (0..config.layers).any(|layer| engine.adapts_gate(layer));
         Self {
             stream: floats(config.hidden),
             normed: floats(widest),
@@ -56,6 +62,8 @@ impl Activations {
             v: floats(config.kv_width()),
             mixed: floats(config.query_width()),
             product: floats(config.ffn),
+            gated: [(); 2].map(|()| floats(if gated { config.ffn } else { 0 })),
+            low: floats(engine.beside.as_ref().map_or(0, Beside::rank)),
             scratch: PerWorker::new(threads, || engine.heads().scratch(context)),
         }
     }
@@ -106,6 +114,12 @@ impl Pass<'_> {
         let v = &mut rows.v[..tokens * config.kv_width()];
         let linears = [Projection::Q, Projection::K, Projection::V].map(|p| block.linear(p));
         rows.operand.project(on, linears, [&mut *q, &mut *k, &mut *v]);
+        let x = rows.operand.plain(&rows.normed);
+        input.adapt(
+            x,
+            &mut rows.low,
+            [(Projection::Q, &mut *q), (Projection::K, &mut *k), (Projection::V, &mut *v)],
+        );
         for (x, bias) in [(&mut *q, Extra::QBias), (&mut *k, Extra::KBias), (&mut *v, Extra::VBias)] {
             if let Some(bias) = block.extra(bias) {
                 x.chunks_exact_mut(bias.len()).for_each(|row| softmax::add(row, bias));
@@ -123,6 +137,7 @@ impl Pass<'_> {
         input.read(Norm::AttentionSub, mixed, &mut rows.normed, &mut rows.operand);
         let stream = &mut rows.stream[..tokens * config.hidden];
         rows.operand.project_add(on, block.linear(Projection::O), stream);
+        input.adapt(rows.operand.plain(&rows.normed), &mut rows.low, [(Projection::O, stream)]);
     }
 
     /// `stream += Down·norm(a(Gate·h) ⊙ Up·h)`, `h = norm(stream)`.
@@ -139,10 +154,23 @@ impl Pass<'_> {
         };
         let product = &mut rows.product[..tokens * config.ffn];
         let linears = [block.linear(Projection::Gate), block.linear(Projection::Up)];
-        rows.operand.project_gated(on, linears, combine, product);
+        if engine.adapts_gate(layer) {
+            let [gate, up] = rows.gated.each_mut().map(|x| &mut x[..product.len()]);
+            rows.operand.project(on, linears, [&mut *gate, &mut *up]);
+            let x = rows.operand.plain(&rows.normed);
+            input.adapt(x, &mut rows.low, [(Projection::Gate, &mut *gate), (Projection::Up, &mut *up)]);
+            let width = config.ffn;
+            engine.pool.for_rows(tokens, 1, Rows::new(&mut *product, width), |range, out| {
+                let part = range.start * width..range.end * width;
+                combine(&gate[part.clone()], &up[part], out);
+            });
+        } else {
+            rows.operand.project_gated(on, linears, combine, product);
+        }
         input.read(Norm::FfnSub, product, &mut rows.normed, &mut rows.operand);
         let stream = &mut rows.stream[..tokens * config.hidden];
         rows.operand.project_add(on, block.linear(Projection::Down), stream);
+        input.adapt(rows.operand.plain(&rows.normed), &mut rows.low, [(Projection::Down, stream)]);
     }
 }
 
@@ -155,6 +183,14 @@ struct Input<'e> {
 }
 
 impl Input<'_> {
+    /// Adds to the results `(T, N)` of projections of `x (T, K)` what an adapter has beside them.
+    fn adapt<const C: usize>(self, x: &[f32], low: &mut [f32], results: [(Projection, &mut [f32]); C]) {
+        let Some(beside) = &self.engine.beside else { return };
+        for (projection, result) in results {
+            beside.add(&self.engine.pool, (self.layer, projection), x, low, result);
+        }
+    }
+
     /// Normalises the rows of `x` where the network does, and prepares the operand from them.
     fn read(self, norm: Norm, x: &[f32], normed: &mut [f32], operand: &mut Operand) {
         let Self { engine, layer, tokens } = self;

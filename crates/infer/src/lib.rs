@@ -7,6 +7,7 @@
 mod agreement;
 mod attention;
 mod batch;
+mod beside;
 mod decode;
 mod engine;
 mod error;

@@ -161,7 +161,8 @@ impl Operand {
         }
     }
 
-    /// Quantises, blends or copies the rows that `write(row, x)` gives, of `width` elements each.
+    /// Quantises, blends or copies the rows that `write(row, x)` gives, of `width` elements each; where it does not copy them
+    /// they stay in `normed`.
     pub(crate) fn load(
         &mut self,
         pool: &Pool,
@@ -214,6 +215,12 @@ impl Operand {
                 );
             }
         }
+    }
+
+    /// (T, K): what the rows were before they were quantised; `normed` is that of the last load.
+    pub(crate) fn plain<'a>(&'a self, normed: &'a [f32]) -> &'a [f32] {
+        let all = self.tokens * self.width;
+        if self.arithmetic == Arithmetic::Dense { &self.floats[..all] } else { &normed[..all] }
     }
 
     /// The codes, and what multiplying them needs.

@@ -1,6 +1,7 @@
 //! From what the user calls MODEL to an engine and its tokenizer.
 
 use crate::{Engine, EngineOptions, InferError};
+use checkpoint::hf::peft;
 use checkpoint::{Loaded, OpenOptions, TokenizerFrom};
 use std::path::{Path, PathBuf};
 use text::{TextError, Tokenizer};
@@ -45,6 +46,29 @@ impl Model {
         end_ids.sort_unstable();
         end_ids.dedup();
         Ok(Self { engine, warnings, chat_template, end_ids, tokenizer, path })
+    }
+
+    /// The same model with the adapter in `folder` beside it, and the chat template that lies there; see [`peft::open`].
+    ///
+    /// # Errors
+    /// What that says.
+    pub fn adapted(self, folder: &Path) -> Result<Self, InferError> {
+        let Self { engine, mut warnings, chat_template, end_ids, tokenizer, path } = self;
+        let peft::Opened { adapter, base, chat_template: own } = peft::open(folder, engine.config())?;
+        // A run is opened as one of its checkpoints.
+        let is_named = |base: &String| {
+            let name = Path::new(base).file_name();
+            name.is_some_and(|name| path.iter().any(|part| part == name))
+        };
+        if let Some(base) = base.filter(|base| !is_named(base)) {
+            warnings.push(format!(
+                "{}: the adapter was made beside '{base}'; its shapes fit {}, and nothing else can be known",
+                folder.display(),
+                path.display()
+            ));
+        }
+        let engine = engine.with_adapter(&adapter);
+        Ok(Self { engine, warnings, chat_template: own.or(chat_template), end_ids, tokenizer, path })
     }
 
     /// The model's tokenizer.

@@ -1,7 +1,8 @@
 //! After the first token, decoding asks the system for no memory. A binary of its own: the allocator counts for all threads.
 
 use infer::{Engine, EngineOptions, KvType, Mirostat, Sampler, Sampling};
-use model::{Config, Weights};
+use model::adapter::{Adapter, Rank};
+use model::{Config, Projection, Weights};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 
@@ -12,15 +13,19 @@ const STEPS: usize = 32;
 
 /// Allocations of 32 steps after the prompt and the first token: the least of three tries, because threads that are
 /// still starting (the pool's, the test's own) allocate once. What the loop allocates, it allocates in each try.
-fn allocations(lambda: f32, sampling: Sampling) -> usize {
+fn allocations(lambda: f32, sampling: Sampling, adapted: bool) -> usize {
     let config: Config = toml::from_str(
         "hidden = 64\nlayers = 2\nheads = 4\nkv_heads = 2\nhead_size = 16\nffn = 96\nvocabulary = 300\ncontext = 64",
     )
     .unwrap();
     let weights = Weights::random(&config, 2);
-    let engine =
+    let mut engine =
         Engine::new(&weights, EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), screen: true })
             .unwrap();
+    if adapted {
+        let rank = Rank { rank: 4, alpha: 8.0, stabilised: false };
+        engine = engine.with_adapter(&Adapter::fresh(&config, rank, &Projection::ALL, 1));
+    }
     let mut session = engine.session(64).unwrap();
     let mut sampler = Sampler::new(sampling, config.vocabulary).unwrap();
     let mut attempt = || {
@@ -58,8 +63,9 @@ fn decoding_does_not_allocate() {
     let mirostat =
         Sampling { temperature: 1.0, mirostat: Some(Mirostat { tau: 3.0, eta: 0.1 }), ..Sampling::default() };
     for lambda in [1.0, 0.5, 0.0] {
-        assert_eq!(allocations(lambda, Sampling::default()), 0);
-        assert_eq!(allocations(lambda, every_step.clone()), 0);
-        assert_eq!(allocations(lambda, mirostat.clone()), 0);
+        assert_eq!(allocations(lambda, Sampling::default(), false), 0);
+        assert_eq!(allocations(lambda, every_step.clone(), false), 0);
+        assert_eq!(allocations(lambda, mirostat.clone(), false), 0);
+        assert_eq!(allocations(lambda, Sampling::default(), true), 0);
     }
 }

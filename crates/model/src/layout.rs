@@ -236,7 +236,16 @@ pub struct Layout {
 impl Layout {
     /// Lays out the network of `config`: embedding, blocks, final norm, head.
     pub fn new(config: &Config) -> Self {
-        let mut plan = Planner::default();
+        Self::plan(config, true)
+    }
+
+    /// The same without the projections, for who keeps those in another form: of their slots only the shapes mean anything.
+    pub fn without_projections(config: &Config) -> Self {
+        Self::plan(config, false)
+    }
+
+    fn plan(config: &Config, holds_projections: bool) -> Self {
+        let mut plan = Planner { holds_projections, tensors: Vec::new(), len: 0 };
         let embedding = plan.matrix("embedding".into(), config.vocabulary, config.hidden);
         let blocks = (0..config.layers).map(|layer| plan.block(config, layer)).collect();
         let final_norm = plan.vector("final_norm".into(), config.hidden);
@@ -263,8 +272,11 @@ impl Layout {
     }
 }
 
-#[derive(Default)]
+/// Where a slot begins that no arena has.
+const NOWHERE: usize = usize::MAX;
+
 struct Planner {
+    holds_projections: bool,
     tensors: Vec<Named>,
     len: usize,
 }
@@ -296,7 +308,10 @@ impl Planner {
             }
             last = Some(norm);
             let (rows, cols) = projection.shape(config);
-            self.matrix(format!("layers.{layer}.{}", projection.name()), rows, cols)
+            match self.holds_projections {
+                true => self.matrix(format!("layers.{layer}.{}", projection.name()), rows, cols),
+                false => Slot { start: NOWHERE, rows, cols },
+            }
         });
         let extras = Extra::ALL.map(|extra| {
             let name = || format!("layers.{layer}.{}", extra.name());

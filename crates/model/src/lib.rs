@@ -2,6 +2,7 @@
 //! (`quantize`) and a slow reference forward that everything fast is held against.
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod config;
 pub mod layout;
 pub mod presets;
@@ -12,8 +13,9 @@ pub mod rope;
 pub mod source;
 pub mod weights;
 
+pub use adapter::Adapter;
 pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeScaling, RopeStyle};
 pub use layout::{Extra, Layout, Norm, Projection, Slot};
 pub use random::Random;
 pub use source::{Encoding, Source};
-pub use weights::Weights;
+pub use weights::{Arena, Weights};

@@ -1,11 +1,18 @@
 //! The latent (shadow) weights of one network in one flat arena.
 
+use crate::layout::Named;
 use crate::{Config, Layout};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Standard deviation of fresh weights (GPT-2, Llama).
 const INITIAL_DEVIATION: f64 = 0.02;
+
+/// Parameters in one flat arena: those of a network, or of an adapter.
+pub trait Arena {
+    /// Names and places, and all elements.
+    fn parts(&mut self) -> (&[Named], &mut [f32]);
+}
 
 /// Full-precision parameters and where each lies.
 #[derive(Clone, Debug)]
@@ -47,6 +54,12 @@ impl Weights {
     }
 }
 
+impl Arena for Weights {
+    fn parts(&mut self) -> (&[Named], &mut [f32]) {
+        (self.layout.tensors(), &mut self.data)
+    }
+}
+
 /// Box–Muller, two values from two uniforms.
 fn fill_normal(values: &mut [f32], deviation: f64, rng: &mut ChaCha8Rng) {
     for pair in values.chunks_mut(2) {
@@ -60,7 +73,7 @@ fn fill_normal(values: &mut [f32], deviation: f64, rng: &mut ChaCha8Rng) {
 }
 
 /// Uniform in [0, 1) with 53 bits.
-fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 

@@ -22,6 +22,8 @@ pub struct Extent {
     pub rows: usize,
     /// whether any step may have λ < 1
     pub blend: bool,
+    /// r of the adapter that is trained; 0 where the weights are
+    pub rank: usize,
 }
 
 /// What one block keeps from its forward for its backward.
@@ -46,6 +48,8 @@ pub struct Saved<'a> {
     pub gate: &'a mut [f32],
     /// (T, F)
     pub up: &'a mut [f32],
+    /// (7, T, r): `s·A·x` of every projection with an adapter; empty where there is none
+    pub low: &'a mut [f32],
     /// the linear layers' inputs, in the order of `Norm::ALL`
     pub inputs: [Input<'a>; 4],
 }
@@ -82,8 +86,8 @@ impl Activations {
     /// The pieces of one block.
     pub fn block(&mut self, layer: usize) -> Saved<'_> {
         let place = layer % self.kept;
-        let Self { config, extent, .. } = &*self;
-        let (config, rows) = (config.clone(), extent.rows);
+        let (config, extent) = (self.config.clone(), self.extent);
+        let rows = extent.rows;
         let (floats, codes) = (floats_per_block(&config, self.extent), codes_per_block(&config, self.extent));
         let mut floats = Carver(&mut self.floats[place * floats..][..floats]);
         let mut codes = Carver(&mut self.codes[place * codes..][..codes]);
@@ -97,6 +101,7 @@ impl Activations {
                 scale: floats.take(rows),
                 codes: codes.take(width * usize::from(keeps_codes)),
                 floats: floats.take(width * usize::from(keeps_floats)),
+                adapted: extent.rank > 0,
             }
         };
         let inputs = Norm::ALL.map(&mut input);
@@ -112,6 +117,7 @@ impl Activations {
             lse: floats.take(rows * config.heads),
             gate: floats.take(rows * config.ffn),
             up: floats.take(rows * config.ffn),
+            low: floats.take(7 * rows * extent.rank),
         }
     }
 }
@@ -119,7 +125,7 @@ impl Activations {
 /// Whether the linear layers' inputs are kept as codes, and whether as floats.
 fn kept(config: &Config, extent: Extent) -> (bool, bool) {
     let ternary = config.linear == LinearKind::Ternary;
-    (ternary, extent.blend || !ternary)
+    (ternary, extent.blend || extent.rank > 0 || !ternary)
 }
 
 /// f32 elements that one block keeps.
@@ -129,7 +135,7 @@ pub fn floats_per_block(config: &Config, extent: Extent) -> usize {
     let stream = 2 * config.hidden;
     let attention = 2 * config.query_width() + 2 * config.kv_width() + config.heads;
     let raw = if config.qk_norm { config.query_width() + config.kv_width() } else { 0 };
-    extent.rows * (8 + inputs + stream + attention + raw + 2 * config.ffn)
+    extent.rows * (8 + inputs + stream + attention + raw + 2 * config.ffn + 7 * extent.rank)
 }
 
 /// int8 elements that one block keeps.

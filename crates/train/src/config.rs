@@ -7,6 +7,7 @@ mod check;
 mod distill;
 mod heal;
 mod layers;
+mod lora;
 mod start;
 mod value;
 
@@ -15,6 +16,7 @@ mod tests;
 
 pub use distill::{DistillConfig, HiddenKind, LayerWeights, LossWeights, Ramp, Reduction};
 pub use heal::{HealConfig, SubNorm};
+pub use lora::{LoraConfig, Target};
 pub use start::{SftConfig, StartConfig};
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
@@ -221,6 +223,9 @@ pub struct RunConfig {
     /// the model that the run begins with as it is
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartConfig>,
+    /// an adapter that is learned instead of the weights
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// the model that the run begins with to make it ternary
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heal: Option<HealConfig>,
@@ -336,9 +341,32 @@ impl RunConfig {
         file: Option<&Path>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
+        Self::begin(start, source, &[], file, sets)
+    }
+
+    /// The same for a run that learns an adapter beside that model's weights; `[lora]` says which.
+    pub fn adapt(
+        start: &StartConfig,
+        source: &model::Config,
+        file: Option<&Path>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
+        Self::begin(start, source, &[("the values of an adapter", lora::VALUES)], file, sets)
+    }
+
+    fn begin(
+        start: &StartConfig,
+        source: &model::Config,
+        more: &[(&str, &str)],
+        file: Option<&Path>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add_text("the values of a run from a model".into(), start::VALUES)?;
         layers.add_text(format!("the model {}", start.from.display()), &start.layer(source)?)?;
+        for (name, text) in more {
+            layers.add_text((*name).into(), text)?;
+        }
         if let Some(path) = file {
             layers.add_file(path)?;
         }

@@ -1,13 +1,16 @@
 //! The small trait between the trainer and what computes, so that another engine can stand beside the CPU's.
 
 use crate::clock::{self, Op};
+use crate::config::{Optimizer, RunConfig};
+use crate::frozen::Beginning;
 use crate::loss::cross_entropy::Options;
 use crate::optim::adam::{self, Adam, Update};
 use crate::optim::muon::Muon;
 use crate::optim::{clear, gradient_norm};
 use crate::peers::Peers;
-use crate::step::{Dimensions, MicroBatch, Network};
-use model::{LinearKind, Weights};
+use crate::step::{Dimensions, MicroBatch, Network, slice_of};
+use cluster::Group;
+use model::{Adapter, LinearKind};
 
 /// What trains a network: gradients of batches, updates of weights.
 pub trait Engine {
@@ -46,19 +49,39 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Reserves everything that steps of these dimensions need.
-    pub fn new(
-        weights: Weights,
-        dimensions: Dimensions,
-        loss: Options,
-        optimizer: adam::Options,
-        threads: usize,
-        peers: Option<Peers>,
-    ) -> Self {
-        let moments = peers.as_ref().map_or(weights.data.len(), |peers| peers.shares.own_len());
+    /// Reserves everything that steps of a run with micro-batches of `batch` sequences need.
+    pub(crate) fn new(config: &RunConfig, batch: usize, beginning: Beginning, group: Option<Group>) -> Self {
+        let train = &config.train;
+        let dimensions = Dimensions {
+            batch: slice_of(batch, train.sequence),
+            sequence: train.sequence,
+            blend: config.lambda.blends(),
+            backward: train.backward.arithmetic(),
+            forward_only: false,
+        };
+        let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
+        let optimizer = adam::Options {
+            beta1: train.beta1 as f32,
+            beta2: train.beta2 as f32,
+            epsilon: train.epsilon as f32,
+            coupled: train.optimizer == Optimizer::Adam,
+        };
+        let threads = train.threads_used();
+        let network = match beginning {
+            Beginning::Learned(weights) => Network::new(weights, dimensions, loss, threads),
+            Beginning::Frozen(base) => {
+                let lora = config.lora.clone().unwrap_or_default();
+                let adapter = Adapter::fresh(&config.model, lora.rank(), &lora.projections(), train.seed);
+                Network::adapted(base, adapter, dimensions, loss, threads)
+            }
+        };
+        let layout = &network.weights.layout;
+        let peers = group.map(|group| Peers::new(group, layout));
+        let is_muon = train.optimizer == Optimizer::Muon;
+        let muon = is_muon.then(|| Muon::new(layout, dimensions.backward));
+        let moments = peers.as_ref().map_or(network.gradients.len(), |peers| peers.shares.own_len());
         let optimizer = Adam::new(moments, optimizer);
-        let network = Network::new(weights, dimensions, loss, threads);
-        Self { network, optimizer, muon: None, peers, renewed: None, partial: Vec::new() }
+        Self { network, optimizer, muon, peers, renewed: None, partial: Vec::new() }
     }
 
     /// Quantises the weights if they, or the arithmetic of the linear layers, have changed.
@@ -101,8 +124,11 @@ impl Cpu {
         scales.filter(|_| self.is_ternary()).collect()
     }
 
-    /// Share of the codes in each block that changed since the last call; empty for a dense network.
+    /// Share of the codes in each block that changed since the last call; empty for a dense network, and where they never do.
     pub fn flip_rates(&mut self) -> Vec<f32> {
+        if self.network.adapter.is_some() {
+            return Vec::new();
+        }
         let ternary = self.is_ternary();
         let rates = self.network.shadows.iter_mut().map(|block| {
             let flips: usize = block.iter_mut().map(|shadow| shadow.flips()).sum();
@@ -147,10 +173,13 @@ impl Engine for Cpu {
     }
 
     fn update(&mut self, update: Update) {
-        let Network { machine, weights, gradients, .. } = &mut self.network;
+        let Network { machine, weights, adapter, gradients, .. } = &mut self.network;
         let (pool, adam) = (&machine.pool, &mut self.optimizer);
         let macs = self.muon.as_ref().map_or(0, Muon::macs);
         let _clock = clock::begin(Op::Optimiser, macs, 7 * size_of_val(&**gradients));
+        if let Some(adapter) = adapter {
+            return adam.step(pool, adapter, gradients, update);
+        }
         match (&mut self.peers, &mut self.muon) {
             (Some(peers), _) => peers.update(pool, adam, weights, gradients, update),
             (None, Some(muon)) => muon.step(pool, adam, weights, gradients, update),

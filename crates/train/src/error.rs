@@ -46,6 +46,10 @@ pub enum TrainError {
     )]
     MuonAlone,
     #[error(
+        "an adapter is learned by one process: its gradients are too small to be worth sending; start without mpirun"
+    )]
+    AdapterAlone,
+    #[error(
         "rank 0 told something that this program does not understand; start the same version of it on every machine"
     )]
     OtherVersion,

@@ -13,6 +13,7 @@ use checkpoint::Loaded;
 use checkpoint::native::{self, Opened};
 use data::{Batch, LoaderOptions, Split};
 use kernels::gemm::Arithmetic;
+use model::layout::Named;
 use model::source::Encoding;
 use model::{Config, LinearKind, Weights};
 
@@ -70,18 +71,23 @@ pub(crate) fn begin(
 pub(crate) fn read(model: &Loaded, config: &Config) -> Result<Weights, TrainError> {
     let mut weights = Weights::zeros(config);
     for named in weights.layout.tensors() {
-        let values = named.slot.of_mut(&mut weights.data);
-        model.source.read(&named.name, 0..named.slot.rows, values)?;
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let (path, tensor) = (model.path.clone(), named.name.clone());
-            return Err(TrainError::NotFinite { path, tensor, at });
-        }
-        if let Encoding::Ternary { scale } = model.source.encoding(&named.name)? {
-            restore_latents(scale, values);
-        }
-        model.source.release(&named.name);
+        read_tensor(model, named, named.slot.of_mut(&mut weights.data))?;
     }
     Ok(weights)
+}
+
+/// One of them.
+pub(crate) fn read_tensor(model: &Loaded, named: &Named, values: &mut [f32]) -> Result<(), TrainError> {
+    model.source.read(&named.name, 0..named.slot.rows, values)?;
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        let (path, tensor) = (model.path.clone(), named.name.clone());
+        return Err(TrainError::NotFinite { path, tensor, at });
+    }
+    if let Encoding::Ternary { scale } = model.source.encoding(&named.name)? {
+        restore_latents(scale, values);
+    }
+    model.source.release(&named.name);
+    Ok(())
 }
 
 /// `γT/(1−z)` has the absmean γ, where z is the share of zeros in T.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+mod block;
 mod cache;
 pub mod clock;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod course;
 pub mod engine;
 pub mod error;
 pub mod forecast;
+pub mod frozen;
 pub mod guard;
 pub mod heal;
 pub mod loss;

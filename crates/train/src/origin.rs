@@ -2,19 +2,31 @@
 
 use crate::TrainError;
 use crate::config::RunConfig;
+use crate::frozen::{Beginning, Frozen};
 use crate::heal;
 use checkpoint::Loaded;
-use model::Weights;
 
-/// All weights of `model`, whose network is to be that of the run.
+/// The model whose weights a run leaves as they are, if the run learns an adapter: no checkpoint holds them.
+///
+/// # Errors
+/// It is no longer there, or cannot be read.
+pub(crate) fn beside_adapter(config: &RunConfig) -> Result<Option<Loaded>, TrainError> {
+    let from = config.lora.as_ref().and(config.origin());
+    Ok(from.map(checkpoint::open).transpose()?)
+}
+
+/// `model`, whose network is to be that of the run: all of its weights, or what an adapter is learned beside.
 ///
 /// # Errors
 /// It has another network than the run, cannot be read, or holds a value that is not finite.
-pub(crate) fn begin(config: &RunConfig, model: &Loaded) -> Result<Weights, TrainError> {
+pub(crate) fn begin(config: &RunConfig, model: &Loaded) -> Result<Beginning, TrainError> {
     if *model.config() != config.model {
         return Err(TrainError::OtherSource { path: model.path.clone() });
     }
-    heal::read(model, model.config())
+    Ok(match config.lora {
+        Some(_) => Beginning::Frozen(Frozen::read(model, config.train.threads_used())?),
+        None => Beginning::Learned(heal::read(model, model.config())?),
+    })
 }
 
 #[cfg(test)]
@@ -33,7 +45,7 @@ mod tests {
             let model = checkpoint::open(&golden.join(name)).unwrap();
             let config = toml::to_string(&serde_json::json!({ "model": model.config() })).unwrap();
             let mut config = RunConfig::from_toml(&config).unwrap();
-            let weights = begin(&config, &model).unwrap();
+            let Beginning::Learned(weights) = begin(&config, &model).unwrap() else { panic!("{name}") };
             for named in weights.layout.tensors() {
                 let Encoding::Ternary { scale } = model.source.encoding(&named.name).unwrap() else {
                     continue;

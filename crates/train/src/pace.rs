@@ -1,11 +1,12 @@
 //! How fast this machine trains a configuration: real steps on random tokens.
 
+use crate::TrainError;
 use crate::clock::{self, Op, Spent};
 use crate::config::RunConfig;
 use crate::engine::{Cpu, Engine};
+use crate::frozen::Beginning;
 use crate::optim::adam::Update;
 use crate::step::MicroBatch;
-use crate::{TrainError, trainer};
 use model::Weights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -42,7 +43,7 @@ pub fn measure(config: &RunConfig, warmup: usize, steps: usize) -> Result<Pace, 
     let train = &config.train;
     let schedule = config.schedule()?;
     let weights = Weights::random(&config.model, train.seed);
-    let mut engine = trainer::engine(config, train.batch, weights, None);
+    let mut engine = Cpu::new(config, train.batch, Beginning::Learned(weights), None);
     let rows = train.batch * train.sequence;
     let mut rng = ChaCha8Rng::seed_from_u64(train.seed);
     let mut draw = || (rng.next_u64() % config.model.vocabulary as u64) as u32;

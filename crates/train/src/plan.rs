@@ -99,6 +99,16 @@ impl Flops {
         }
     }
 
+    /// Where weights have no gradients, and those of an adapter of `adapter` parameters beside them have.
+    fn beside(self, adapter: u64) -> Self {
+        Self {
+            forward: self.forward + 2 * adapter,
+            backward: self.forward + 4 * adapter,
+            head: self.head / 3 * 2,
+            attention: self.attention,
+        }
+    }
+
     /// All of it.
     pub fn total(&self) -> u64 {
         self.forward + self.backward + self.head + self.attention
@@ -108,13 +118,15 @@ impl Flops {
 /// Bytes of memory of a run, a field a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// f32
+    /// f32; beside an adapter without ternary projections, of which codes are enough
     pub latent_weights: u64,
     /// f32
     pub gradients: u64,
     /// m and v, f32
     pub optimizer: u64,
-    /// int8 codes of now and of the last record
+    /// what is learned beside weights that do not change, f32
+    pub adapter: u64,
+    /// int8 codes of now, and of the last record where they change
     pub ternary_codes: u64,
     /// the codes again, as the kernels read them
     pub ternary_packed: u64,
@@ -140,13 +152,18 @@ impl Memory {
         let extent = Extent {
             rows: slice_of(train.batch, train.sequence) * train.sequence,
             blend: config.lambda.blends(),
+            rank: config.lora.as_ref().map_or(0, |lora| lora.rank),
         };
+        let adapter = adapter_parameters(config);
+        let learned = adapter.unwrap_or(parameters.total);
+        let codes = if adapter.is_some() { ternary } else { 2 * ternary };
         let logits = F32 * (chunk_rows(extent.rows, model.vocabulary) * model.vocabulary) as u64;
         Self {
-            latent_weights: F32 * parameters.total,
-            gradients: F32 * parameters.total,
-            optimizer: 2 * F32 * parameters.total,
-            ternary_codes: 2 * ternary,
+            latent_weights: F32 * (parameters.total - if adapter.is_some() { ternary } else { 0 }),
+            gradients: F32 * learned,
+            optimizer: 2 * F32 * learned,
+            adapter: F32 * adapter.unwrap_or(0),
+            ternary_codes: codes,
             ternary_packed: if ternary > 0 { packed_bytes(model) } else { 0 },
             blended_weights: if extent.blend { F32 * ternary } else { 0 },
             activations: activation_bytes(model, extent),
@@ -155,12 +172,13 @@ impl Memory {
         }
     }
 
-    fn kinds(&self) -> [(&'static str, u64); 9] {
+    fn kinds(&self) -> [(&'static str, u64); 10] {
         [
             ("latent weights, f32", self.latent_weights),
             ("gradients, f32", self.gradients),
             ("optimiser m + v, f32", self.optimizer),
-            ("ternary codes, 2 × int8", self.ternary_codes),
+            ("adapter, f32", self.adapter),
+            ("ternary codes, int8", self.ternary_codes),
             ("ternary packed", self.ternary_packed),
             ("blended weights, f32", self.blended_weights),
             ("activations kept", self.activations),
@@ -173,6 +191,16 @@ impl Memory {
     pub fn total(&self) -> u64 {
         self.kinds().iter().map(|(_, bytes)| bytes).sum()
     }
+}
+
+/// Numbers of the adapter that a run learns, if it does.
+fn adapter_parameters(config: &RunConfig) -> Option<u64> {
+    let lora = config.lora.as_ref()?;
+    let sides = lora.projections().into_iter().map(|projection| {
+        let (out, input) = projection.shape(&config.model);
+        (out + input) as u64
+    });
+    Some(config.model.layers as u64 * lora.rank as u64 * sides.sum::<u64>())
 }
 
 /// Bytes of all projections `(out, in)` in the kernels' layout.
@@ -227,7 +255,7 @@ pub struct Plan {
     pub checkpoints: u64,
     /// of which at most so many stay: those at boundaries, the last ones and the best
     pub checkpoints_kept: u64,
-    /// bytes of one: weights, m and v
+    /// bytes of one: what is learned, m and v
     pub checkpoint_bytes: u64,
     /// what the time is estimated from
     pub rate: Rate,
@@ -245,7 +273,9 @@ impl Plan {
         config.validate()?;
         let RunConfig { model, train, .. } = config;
         let parameters = Parameters::new(model);
+        let adapter = adapter_parameters(config);
         let flops_per_token = Flops::new(model, train.sequence);
+        let flops_per_token = adapter.map_or(flops_per_token, |adapter| flops_per_token.beside(adapter));
         let memory = Memory::new(config);
         let tokens = train.steps * train.tokens_per_step();
         let boundaries = config.schedule()?.boundaries();
@@ -264,7 +294,7 @@ impl Plan {
             tokens,
             checkpoints,
             checkpoints_kept: checkpoints.min((boundaries.len() + train.keep_last + 1) as u64),
-            checkpoint_bytes: 3 * F32 * parameters.total,
+            checkpoint_bytes: 3 * F32 * adapter.unwrap_or(parameters.total),
             rate,
             seconds: tokens as f64 * flops_per_token.total() as f64 / rate.flops_per_s(),
             course: Course::of(config)?,

@@ -13,6 +13,8 @@ pub(crate) struct Records {
     pub(crate) config_text: String,
     pub(crate) tokenizer: Vec<u8>,
     pub(crate) speech: Speech,
+    /// the model that the run begins with, as it was named; empty where it begins with none
+    pub(crate) base: String,
     metrics: metrics::Writer,
     events: events::Writer,
     _lock: Lock,
@@ -31,6 +33,7 @@ impl Records {
             metrics: metrics::Writer::open_at(&run.metrics(), steps)?,
             events: events::Writer::open(&run.events())?,
             config_text: config.to_toml()?,
+            base: config.origin().map(|path| path.display().to_string()).unwrap_or_default(),
             tokenizer,
             speech,
             run,

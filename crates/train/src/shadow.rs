@@ -17,23 +17,30 @@ pub struct Shadow {
     pub gamma: f32,
     /// (out, in): w_λ; empty where λ is always 1
     pub blended: Vec<f32>,
-    /// the codes when the flip rate was last taken
+    /// the codes when the flip rate was last taken; empty where they never change
     pub recorded: Vec<i8>,
     partial: Vec<f64>,
 }
 
 impl Shadow {
-    /// Room for a matrix `(rows, cols)`; with a blend only if λ will be below 1.
-    pub fn new(rows: usize, cols: usize, blend: bool) -> Self {
+    /// Room for a matrix `(rows, cols)`; with a blend only if λ will be below 1, with a record only of what is learned.
+    pub fn new(rows: usize, cols: usize, blend: bool, learned: bool) -> Self {
         let len = rows * cols;
         Self {
             codes: vec![0; len],
             packed: vec![0; packed_len(rows, cols)],
             gamma: quantize::EPSILON,
             blended: vec![0.0; if blend { len } else { 0 }],
-            recorded: vec![0; len],
+            recorded: vec![0; if learned { len } else { 0 }],
             partial: vec![0.0; len.div_ceil(ABSMEAN_BLOCK)],
         }
+    }
+
+    /// A matrix of `(rows, cols)` codes with the scale γ, which does not change.
+    pub fn fixed(pool: &Pool, codes: Vec<i8>, gamma: f32, (rows, cols): (usize, usize)) -> Self {
+        let mut packed = vec![0; packed_len(rows, cols)];
+        pack(pool, &codes, rows, cols, &mut packed);
+        Self { codes, packed, gamma, ..Self::default() }
     }
 
     /// Quantises the latent weights anew for a step of this precision.

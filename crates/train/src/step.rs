@@ -7,23 +7,22 @@
 //! loss = cross_entropy(head(norm x), targets)
 //! ```
 
-use crate::arena::{Activations, Buffers, Extent, Saved, widest};
+use crate::arena::{Activations, Buffers, Extent, widest};
+use crate::block::{Backward, Block};
 use crate::clock::{self, Op};
+use crate::frozen::Frozen;
 use crate::loss::cross_entropy::{self, Gradients, Head, Options};
 use crate::ops::attention::{self, Qkv, Shape};
-use crate::ops::gate::{self, Gated};
-use crate::ops::heads::{self, Heads};
-use crate::ops::linear::{self, Weight};
 use crate::ops::norm::{self, RmsNorm};
 use crate::ops::rope::Rope;
-use crate::ops::{Machine, Precision, add, add_and_keep, embedding, keep};
+use crate::ops::{Machine, Precision, embedding};
 use crate::schedule::Order;
 use crate::shadow::Shadow;
 use crate::teacher::{Lesson, Taps};
 use kernels::gemm::{self, Arithmetic, View};
 use kernels::pool::{PerWorker, Pool};
-use model::layout::{Extra, Slot};
-use model::{LinearKind, Norm, Projection, Weights};
+use model::layout::Named;
+use model::{Adapter, LinearKind, Norm, Projection, Weights};
 use std::ops::Range;
 
 /// Tokens of a micro-batch, all `(T)` with T = sequences × `sequence`.
@@ -80,9 +79,11 @@ pub type Ready<'a> = dyn FnMut(&mut [f32], usize) + 'a;
 
 /// A network in training: weights, their quantised shadows, gradients and activations.
 pub struct Network {
-    /// latent weights; call `renew` after changing them
+    /// latent weights, call `renew` after changing them; beside an adapter those of [`Frozen`]
     pub weights: Weights,
-    /// same layout as the weights
+    /// what is learned beside the weights, which do not change then
+    pub adapter: Option<Adapter>,
+    /// same layout as the weights, or as the adapter where there is one
     pub gradients: Vec<f32>,
     /// the ternary forms of every projection, block by block
     pub shadows: Vec<[Shadow; 7]>,
@@ -111,15 +112,38 @@ impl Network {
     /// Takes the weights and reserves everything that steps of these dimensions need.
     pub fn new(weights: Weights, dimensions: Dimensions, options: Options, threads: usize) -> Self {
         let config = &weights.config;
-        let rows = dimensions.batch * dimensions.sequence;
         let shadow = |projection: Projection| {
             let (rows, cols) = projection.shape(config);
-            Shadow::new(rows, cols, dimensions.blend)
+            Shadow::new(rows, cols, dimensions.blend, !dimensions.forward_only)
         };
         let shadows = match config.linear {
             LinearKind::Ternary => (0..config.layers).map(|_| Projection::ALL.map(shadow)).collect(),
             LinearKind::Dense => (0..config.layers).map(|_| Default::default()).collect(),
         };
+        Self::with(Frozen { weights, shadows }, None, dimensions, options, threads)
+    }
+
+    /// A network that learns an adapter beside its weights, at λ = 1 where it is ternary; they have no gradients.
+    pub fn adapted(
+        base: Frozen,
+        adapter: Adapter,
+        dimensions: Dimensions,
+        options: Options,
+        threads: usize,
+    ) -> Self {
+        assert!(!dimensions.blend, "an adapter reads what a layer reads, not a blend of it");
+        Self::with(base, Some(adapter), dimensions, options, threads)
+    }
+
+    fn with(
+        Frozen { weights, shadows }: Frozen,
+        adapter: Option<Adapter>,
+        dimensions: Dimensions,
+        options: Options,
+        threads: usize,
+    ) -> Self {
+        let config = &weights.config;
+        let rows = dimensions.batch * dimensions.sequence;
         let pool = Pool::new(threads);
         let machine = Machine {
             row: PerWorker::new(pool.threads(), || vec![0.0; 2 * widest(config)]),
@@ -139,8 +163,12 @@ impl Network {
         };
         let (gradients, kept) = match dimensions.forward_only {
             true => (0, 1),
-            false => (weights.data.len(), config.layers),
+            false => {
+                (adapter.as_ref().map_or(weights.data.len(), |adapter| adapter.data.len()), config.layers)
+            }
         };
+        let rank = adapter.as_ref().map_or(0, |adapter| adapter.rank.rank);
+        let extent = Extent { rows, blend: dimensions.blend, rank };
         Self {
             gradients: vec![0.0; gradients],
             lesson: None,
@@ -154,10 +182,16 @@ impl Network {
             precisions: vec![Precision::Integer; config.layers],
             ranks: Vec::new(),
             rope: Rope::new(config, dimensions.sequence),
-            activations: Activations::new(config, Extent { rows, blend: dimensions.blend }, kept),
+            activations: Activations::new(config, extent, kept),
             buffers: Buffers::new(config, rows),
+            adapter,
             weights,
         }
+    }
+
+    /// Names and places of what is learned.
+    pub fn learned(&self) -> &[Named] {
+        self.adapter.as_ref().map_or(self.weights.layout.tensors(), Adapter::tensors)
     }
 
     /// Quantises all projections anew; to be called when the weights or λ have changed.
@@ -177,7 +211,7 @@ impl Network {
         self.head_is_packed = false;
         let precision = |layer: usize| Precision::of(config.linear, lambda(layer));
         self.precisions.iter_mut().enumerate().for_each(|(layer, slot)| *slot = precision(layer));
-        if config.linear == LinearKind::Dense {
+        if config.linear == LinearKind::Dense || self.adapter.is_some() {
             return;
         }
         let _clock = clock::begin(Op::Quantise, 0, size_of_val(&**data));
@@ -272,6 +306,7 @@ impl Network {
             let block = Block {
                 weights: &self.weights,
                 shadows: &self.shadows[layer],
+                adapter: self.adapter.as_ref(),
                 layer,
                 precision: self.precisions[layer],
                 shape,
@@ -323,7 +358,7 @@ impl Network {
         let packed = &mut self.head_is_packed;
         let mut head = Head { weight: layout.head.of(data), packed, vocabulary, hidden, logits, losses };
         let gradients = factor.map(|factor| {
-            let dweight = layout.head.of_mut(&mut self.gradients);
+            let dweight = self.adapter.is_none().then(|| layout.head.of_mut(&mut self.gradients));
             Gradients { dx: &mut *dx, dweight, factor, lesson: self.lesson.as_deref_mut() }
         });
         let loss = cross_entropy::forward_backward(
@@ -338,8 +373,8 @@ impl Network {
             if let Some(lesson) = &mut self.lesson {
                 lesson.heard(batch);
             }
-            let dgain = layout.final_norm.of_mut(&mut self.gradients);
-            norm::backward(&mut self.machine, norm, dx, (stream, final_factor), (branch, false), Some(dgain));
+            let dgain = self.adapter.is_none().then(|| layout.final_norm.of_mut(&mut self.gradients));
+            norm::backward(&mut self.machine, norm, dx, (stream, final_factor), (branch, false), dgain);
             std::mem::swap(stream, branch);
         }
         loss
@@ -352,6 +387,7 @@ impl Network {
             let block = Block {
                 weights: &self.weights,
                 shadows: &self.shadows[layer],
+                adapter: self.adapter.as_ref(),
                 layer,
                 precision: self.precisions[layer],
                 shape,
@@ -370,8 +406,10 @@ impl Network {
             block.backward(&mut pass, saved, &mut self.buffers);
             ready(&mut self.gradients, self.weights.layout.blocks[layer].start());
         }
-        let dtable = self.weights.layout.embedding.of_mut(&mut self.gradients);
-        embedding::backward(dtable, &self.buffers.stream, batch.tokens, self.weights.config.hidden);
+        if self.adapter.is_none() {
+            let dtable = self.weights.layout.embedding.of_mut(&mut self.gradients);
+            embedding::backward(dtable, &self.buffers.stream, batch.tokens, self.weights.config.hidden);
+        }
         ready(&mut self.gradients, 0);
     }
 }
@@ -379,196 +417,4 @@ impl Network {
 fn rms_norm_of_head(weights: &Weights) -> RmsNorm<'_> {
     let gain = Some(weights.layout.final_norm.of(&weights.data));
     RmsNorm { exists: true, gain, epsilon: weights.config.final_epsilon() }
-}
-
-/// One transformer block with everything it only reads.
-struct Block<'a> {
-    weights: &'a Weights,
-    shadows: &'a [Shadow; 7],
-    layer: usize,
-    precision: Precision,
-    shape: Shape<'a>,
-    rope: &'a Rope,
-}
-
-impl<'a> Block<'a> {
-    fn weight(&self, projection: Projection) -> Weight<'a> {
-        let slot = self.weights.layout.blocks[self.layer].projection(projection);
-        let shadow = &self.shadows[projection as usize];
-        Weight { latent: slot.of(&self.weights.data), shadow, rows: slot.rows, cols: slot.cols }
-    }
-
-    /// The slots of what stands between a projection and RoPE: bias and gain.
-    fn head_slots(&self, projection: Projection) -> [Option<Slot>; 2] {
-        let block = &self.weights.layout.blocks[self.layer];
-        match projection {
-            Projection::Q => [block.extra(Extra::QBias), block.extra(Extra::QNorm)],
-            Projection::K => [block.extra(Extra::KBias), block.extra(Extra::KNorm)],
-            Projection::V => [block.extra(Extra::VBias), None],
-            Projection::O | Projection::Gate | Projection::Up | Projection::Down => [None, None],
-        }
-    }
-
-    fn heads(&self, projection: Projection) -> Heads<'a> {
-        let Weights { config, data, .. } = self.weights;
-        let [bias, gain] = self.head_slots(projection).map(|slot| slot.map(|slot| slot.of(data)));
-        Heads { bias, gain, epsilon: config.norm_epsilon }
-    }
-
-    fn gated(&self) -> Gated<'a> {
-        Gated { activation: self.weights.config.activation, norm: self.rms_norm(Norm::FfnSub) }
-    }
-
-    fn rms_norm(&self, norm: Norm) -> RmsNorm<'a> {
-        let Weights { config, layout, data } = self.weights;
-        let gain = layout.blocks[self.layer].gain(norm).map(|slot| slot.of(data));
-        RmsNorm { exists: norm.exists(config), gain, epsilon: config.norm_epsilon }
-    }
-
-    fn forward(&self, machine: &mut Machine, saved: &mut Saved, buffers: &mut Buffers) {
-        let config = &self.weights.config;
-        let Buffers { stream, branch, .. } = buffers;
-        let (query, kv) = (config.query_width(), config.kv_width());
-
-        keep(&machine.pool, stream, saved.input, config.hidden);
-        norm::forward(
-            machine,
-            self.rms_norm(Norm::Attention),
-            self.precision,
-            stream,
-            saved.norm(Norm::Attention),
-        );
-        let [input, ..] = &saved.inputs;
-        linear::forward(machine, self.precision, self.weight(Projection::Q), input, saved.q);
-        linear::forward(machine, self.precision, self.weight(Projection::K), input, saved.k);
-        linear::forward(machine, self.precision, self.weight(Projection::V), input, saved.v);
-        let rows = self.shape.starts.len();
-        let [raw_q, raw_k] = &mut saved.raw;
-        heads::forward(machine, self.heads(Projection::Q), saved.q, raw_q, rows);
-        heads::forward(machine, self.heads(Projection::K), saved.k, raw_k, rows);
-        heads::forward(machine, self.heads(Projection::V), saved.v, &mut [], rows);
-        self.rope.forward(&machine.pool, saved.q, query, self.shape.sequence);
-        self.rope.forward(&machine.pool, saved.k, kv, self.shape.sequence);
-        let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
-        attention::forward(machine, self.shape, qkv, saved.mixed, saved.lse);
-
-        let [_, input, ..] = &mut saved.inputs;
-        norm::forward(machine, self.rms_norm(Norm::AttentionSub), self.precision, saved.mixed, input);
-        linear::forward(machine, self.precision, self.weight(Projection::O), input, branch);
-        add_and_keep(&machine.pool, stream, branch, saved.middle, config.hidden);
-
-        norm::forward(machine, self.rms_norm(Norm::Ffn), self.precision, stream, saved.norm(Norm::Ffn));
-        let [_, _, input, _] = &saved.inputs;
-        linear::forward(machine, self.precision, self.weight(Projection::Gate), input, saved.gate);
-        linear::forward(machine, self.precision, self.weight(Projection::Up), input, saved.up);
-        let [.., input] = &mut saved.inputs;
-        gate::forward(machine, self.gated(), self.precision, (saved.gate, saved.up), input);
-        linear::forward(machine, self.precision, self.weight(Projection::Down), input, branch);
-        add(&machine.pool, stream, branch, config.hidden);
-    }
-
-    /// `buffers.stream` holds the gradient of the block's result and becomes that of its input.
-    fn backward(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
-        self.backward_ffn(pass, saved, buffers);
-        self.backward_attention(pass, saved, buffers);
-    }
-
-    fn backward_ffn(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
-        let Weights { config, .. } = self.weights;
-        let Buffers { stream, dnorm, .. } = buffers;
-        let rows = self.shape.starts.len();
-        let dinput = &mut dnorm[..rows * config.ffn];
-
-        let [.., input] = &saved.inputs;
-        pass.linear(Projection::Down, input, stream, dinput, false);
-        pass.gate(dinput, input.factor, (saved.gate, saved.up));
-
-        let dinput = &mut dnorm[..rows * config.hidden];
-        let [_, _, input, _] = &saved.inputs;
-        pass.linear(Projection::Gate, input, saved.gate, dinput, false);
-        pass.linear(Projection::Up, input, saved.up, dinput, true);
-        pass.norm(Norm::Ffn, dinput, (saved.middle, input.factor), (stream, true));
-    }
-
-    fn backward_attention(&self, pass: &mut Backward, saved: &mut Saved, buffers: &mut Buffers) {
-        let Weights { config, .. } = self.weights;
-        let Buffers { stream, dnorm, dmixed, dq, dk, dv, .. } = buffers;
-        let (rows, query, kv) = (self.shape.starts.len(), config.query_width(), config.kv_width());
-        let dinput = &mut dnorm[..rows * query];
-
-        let [_, input, ..] = &saved.inputs;
-        pass.linear(Projection::O, input, stream, dinput, false);
-        pass.norm(Norm::AttentionSub, dinput, (saved.mixed, input.factor), (dmixed, false));
-        let qkv = Qkv { q: saved.q, k: saved.k, v: saved.v };
-        let result = attention::Saved { out: saved.mixed, lse: saved.lse, dout: dmixed };
-        attention::backward(pass.machine, self.shape, qkv, result, dq, dk, dv);
-        if let Some(lesson) = &mut pass.lesson {
-            lesson.relate(&pass.machine.pool, self.layer, qkv, [dq, dk, dv]);
-        }
-        self.rope.backward(&pass.machine.pool, dq, query, self.shape.sequence);
-        self.rope.backward(&pass.machine.pool, dk, kv, self.shape.sequence);
-
-        pass.heads(Projection::Q, dq, saved.raw[0]);
-        pass.heads(Projection::K, dk, saved.raw[1]);
-        pass.heads(Projection::V, dv, &[]);
-        let dinput = &mut dnorm[..rows * config.hidden];
-        let [input, ..] = &saved.inputs;
-        pass.linear(Projection::Q, input, dq, dinput, false);
-        pass.linear(Projection::K, input, dk, dinput, true);
-        pass.linear(Projection::V, input, dv, dinput, true);
-        pass.norm(Norm::Attention, dinput, (saved.input, input.factor), (stream, true));
-    }
-}
-
-/// A block's backward with what it writes: the shared buffers and the gradients of its weights.
-struct Backward<'a, 'b> {
-    block: &'a Block<'b>,
-    machine: &'a mut Machine,
-    gradients: &'a mut [f32],
-    lesson: Option<&'a mut Lesson>,
-}
-
-impl Backward<'_, '_> {
-    /// See [`linear::backward`].
-    fn linear(
-        &mut self,
-        projection: Projection,
-        input: &norm::Input,
-        dy: &[f32],
-        dx: &mut [f32],
-        again: bool,
-    ) {
-        let slot = self.block.weights.layout.blocks[self.block.layer].projection(projection);
-        let dw = slot.of_mut(self.gradients);
-        let weight = self.block.weight(projection);
-        linear::backward(self.machine, self.block.precision, weight, input, dy, (dx, again), dw);
-    }
-
-    /// `dx` becomes the gradient of the projection's result; those of bias and gain are added to.
-    fn heads(&mut self, projection: Projection, dx: &mut [f32], raw: &[f32]) {
-        let [bias, gain] = self.block.head_slots(projection);
-        let (rows, Heads { gain: values, epsilon, .. }) =
-            (self.block.shape.starts.len(), self.block.heads(projection));
-        if let (Some(slot), Some(values)) = (gain, values) {
-            let dgain = slot.of_mut(self.gradients);
-            heads::norms_backward(self.machine, (values, epsilon), dx, raw, rows, dgain);
-        }
-        if let Some(slot) = bias {
-            heads::bias_backward(self.machine, dx, rows, slot.of_mut(self.gradients));
-        }
-    }
-
-    /// `dx` is written, or added to; the gain's gradient is added to; `dy` is overwritten.
-    fn norm(&mut self, norm: Norm, dy: &mut [f32], saved: (&[f32], &[f32]), dx: (&mut [f32], bool)) {
-        let slot = self.block.weights.layout.blocks[self.block.layer].gain(norm);
-        let dgain = slot.map(|slot| slot.of_mut(self.gradients));
-        norm::backward(self.machine, self.block.rms_norm(norm), dy, saved, dx, dgain);
-    }
-
-    /// `gate` and `up` become their gradients; the gain's gradient is added to; `dy` is overwritten.
-    fn gate(&mut self, dy: &mut [f32], factor: &[f32], gate_and_up: (&mut [f32], &mut [f32])) {
-        let slot = self.block.weights.layout.blocks[self.block.layer].gain(Norm::FfnSub);
-        let dgain = slot.map(|slot| slot.of_mut(self.gradients));
-        gate::backward(self.machine, self.block.gated(), dy, factor, gate_and_up, dgain);
-    }
 }

@@ -2,19 +2,17 @@
 
 use crate::config::{Guard as Policy, LossReduction, Optimizer, RunConfig, TrainConfig};
 use crate::engine::{Cpu, Engine};
+use crate::frozen::Beginning;
 use crate::guard::{Alarm, Guard};
 use crate::heal::{self, Speech};
-use crate::loss::cross_entropy::Options;
 use crate::material::Material;
-use crate::optim::adam::{self, Update};
-use crate::optim::muon::Muon;
-use crate::peers::Peers;
+use crate::optim::adam::Update;
 use crate::probe::Probe;
 use crate::records::{Records, resident_bytes};
 use crate::schedule::{Order, Point, Schedule};
 use crate::start::Start;
 use crate::state::{Best, State};
-use crate::step::{Dimensions, MicroBatch, slice_of};
+use crate::step::{MicroBatch, slice_of};
 use crate::teacher::Lesson;
 use crate::validate::{Validation, bits_per_byte, scored, text_bytes, validate};
 use crate::{TrainError, origin, snapshot};
@@ -98,16 +96,21 @@ impl Trainer {
             found => found?,
         };
         let opened = found.checkpoint;
-        let weights = opened.load_weights()?;
-        if weights.config != config.model {
+        if opened.model()? != config.model {
             return Err(TrainError::OtherModel { checkpoint: opened.dir().to_path_buf() });
         }
+        let base = origin::beside_adapter(&config)?;
+        let beginning = match &base {
+            Some(base) => origin::begin(&config, base)?,
+            None => Beginning::Learned(opened.load_weights()?),
+        };
         let mut speech = Speech::saved(&opened)?;
-        let told = config.sft.is_some().then(|| checkpoint::open(opened.dir())).transpose()?;
+        let own = (config.sft.is_some() && base.is_none()).then(|| checkpoint::open(opened.dir()));
+        let told = own.transpose()?.or(base);
         let material = Material::open(&config, told.as_ref(), &mut speech)?;
         Start::of(&config, true)?.tell(&mut group);
         let voice = (material.tokenizer.clone(), speech);
-        let mut trainer = Self::assemble(config, weights, material, group)?;
+        let mut trainer = Self::assemble(config, beginning, material, group)?;
         trainer.share_weights();
         trainer.state = snapshot::restore(&opened, &mut trainer.engine)?;
         trainer.agree()?;
@@ -131,7 +134,7 @@ impl Trainer {
             true => Weights::zeros(&config.model),
             false => Weights::random(&config.model, config.train.seed),
         };
-        let mut trainer = Self::assemble(config, weights, material, Some(group))?;
+        let mut trainer = Self::assemble(config, Beginning::Learned(weights), material, Some(group))?;
         if hears_weights {
             trainer.share_weights();
         }
@@ -155,14 +158,14 @@ impl Trainer {
         let mut speech = Speech::at_first(&config, model.as_ref());
         let material = Material::open(&config, model.as_ref(), &mut speech)?;
         model.iter().try_for_each(|model| material.agree(&config, model))?;
-        let weights = match (&model, &config.heal) {
-            (Some(model), Some(heal)) => heal::begin(&config, heal, model, &material)?,
+        let beginning = match (&model, &config.heal) {
+            (Some(model), Some(heal)) => Beginning::Learned(heal::begin(&config, heal, model, &material)?),
             (Some(model), None) => origin::begin(&config, model)?,
-            (None, _) => Weights::random(&config.model, config.train.seed),
+            (None, _) => Beginning::Learned(Weights::random(&config.model, config.train.seed)),
         };
         let records = Records::open(run, lock, &config, (material.tokenizer.clone(), speech), 0)?;
         Start::of(&config, false)?.tell(&mut group);
-        let mut trainer = Self::assemble(config, weights, material, group)?;
+        let mut trainer = Self::assemble(config, beginning, material, group)?;
         if model.is_some() {
             trainer.share_weights();
         }
@@ -172,7 +175,13 @@ impl Trainer {
         records.run.write_facts(&trainer.facts())?;
         trainer.records = Some(records);
         let (parameters, steps) = (trainer.config.model.parameters(), trainer.config.train.steps);
-        trainer.note(Kind::Start, format!("{parameters} parameters, {steps} steps"), &mut ())?;
+        let learned = match &trainer.engine.network.adapter {
+            Some(adapter) => {
+                format!(", of which none changes; an adapter of {} is learned", adapter.data.len())
+            }
+            None => String::new(),
+        };
+        trainer.note(Kind::Start, format!("{parameters} parameters{learned}, {steps} steps"), &mut ())?;
         for note in trainer.material.notes.clone() {
             trainer.note(Kind::Start, note, &mut ())?;
         }
@@ -181,13 +190,16 @@ impl Trainer {
 
     fn assemble(
         config: RunConfig,
-        weights: Weights,
+        beginning: Beginning,
         material: Material,
         group: Option<Group>,
     ) -> Result<Self, TrainError> {
         let train = &config.train;
         if group.is_some() && train.optimizer == Optimizer::Muon {
             return Err(TrainError::MuonAlone);
+        }
+        if group.is_some() && config.lora.is_some() {
+            return Err(TrainError::AdapterAlone);
         }
         material.fits(&config)?;
         let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
@@ -214,7 +226,7 @@ impl Trainer {
             best: None,
             ranks: Vec::new(),
         };
-        let mut engine = engine(&config, share.batch, weights, group);
+        let mut engine = Cpu::new(&config, share.batch, beginning, group);
         if let Some(distill) = &config.distill {
             let teacher = checkpoint::open(&distill.teacher)?;
             material.agree(&config, &teacher)?;
@@ -569,29 +581,4 @@ impl Share {
         }
         Err(TrainError::Uneven { batch, accumulation, ranks })
     }
-}
-
-/// For micro-batches of `batch` sequences.
-pub(crate) fn engine(config: &RunConfig, batch: usize, weights: Weights, group: Option<Group>) -> Cpu {
-    let train = &config.train;
-    let blend = config.lambda.blends();
-    let dimensions = Dimensions {
-        batch: slice_of(batch, train.sequence),
-        sequence: train.sequence,
-        blend,
-        backward: train.backward.arithmetic(),
-        forward_only: false,
-    };
-    let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
-    let optimizer = adam::Options {
-        beta1: train.beta1 as f32,
-        beta2: train.beta2 as f32,
-        epsilon: train.epsilon as f32,
-        coupled: train.optimizer == Optimizer::Adam,
-    };
-    let peers = group.map(|group| Peers::new(group, &weights.layout));
-    let muon = (train.optimizer == Optimizer::Muon).then(|| Muon::new(&weights.layout, dimensions.backward));
-    let mut engine = Cpu::new(weights, dimensions, loss, optimizer, train.threads_used(), peers);
-    engine.muon = muon;
-    engine
 }

@@ -4,7 +4,9 @@ mod common;
 
 use journal::metrics::Step;
 use std::alloc::System;
-use train::{Limits, Observer, Trainer};
+use std::path::Path;
+use train::config::{StartConfig, TrainConfig};
+use train::{Limits, Observer, RunConfig, Trainer};
 
 #[global_allocator]
 static ALLOCATOR: &stats_alloc::StatsAlloc<System> = &stats_alloc::INSTRUMENTED_SYSTEM;
@@ -30,17 +32,37 @@ fn a_steady_step_allocates_nothing() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut config = common::tiny_run(dir.path(), sets);
-        // Records and checkpoints may allocate: there are none between step 1 and the end of the first quarter.
         config.train.steps = 80;
-        config.train.record_every = 1000;
-        config.train.checkpoint_every = 0;
-        let mut trainer = Trainer::create(config, &dir.path().join("run"), None).unwrap();
-        let mut counts = Counts(Vec::with_capacity(80));
-        trainer.run(&Limits { interrupted: &|| false, time: None }, &mut counts).unwrap();
-        let steady = &counts.0[..19];
-        // The warm-up ends at step 8, which is an event.
-        for step in (1..7).chain(9..19) {
-            assert_eq!(steady[step], steady[step - 1], "{sets:?}: step {step} allocates");
-        }
+        assert_steady(config, &dir.path().join("run"), sets);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = common::tiny_run(dir.path(), &["train.steps=1", "schedule.warmup=0"]);
+    let base = dir.path().join("base");
+    Trainer::create(config.clone(), &base, None).unwrap().run(&LIMITS, &mut ()).unwrap();
+    let start = StartConfig { from: base };
+    let adapted = RunConfig::adapt(&start, &config.model, None, &["schedule.warmup=8".to_owned()]).unwrap();
+    config = RunConfig {
+        train: TrainConfig { steps: 80, ..config.train },
+        schedule: adapted.schedule.clone(),
+        data: config.data,
+        ..adapted
+    };
+    assert_steady(config, &dir.path().join("adapted"), &["lora"]);
+}
+
+const LIMITS: Limits = Limits { interrupted: &|| false, time: None };
+
+/// 80 steps, of which the first quarter allocates nothing after the first.
+fn assert_steady(mut config: RunConfig, run: &Path, what: &[&str]) {
+    // Records and checkpoints may allocate: there are none between step 1 and the end of the first quarter.
+    config.train.record_every = 1000;
+    config.train.checkpoint_every = 0;
+    let mut trainer = Trainer::create(config, run, None).unwrap();
+    let mut counts = Counts(Vec::with_capacity(80));
+    trainer.run(&LIMITS, &mut counts).unwrap();
+    let steady = &counts.0[..19];
+    // The warm-up ends at step 8, which is an event.
+    for step in (1..7).chain(9..19) {
+        assert_eq!(steady[step], steady[step - 1], "{what:?}: step {step} allocates");
     }
 }

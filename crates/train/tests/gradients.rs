@@ -115,12 +115,18 @@ fn linear_layer() {
     let mut forward = |x: &[f32], w: &[f32]| {
         let mut floats = x.to_vec();
         let (mut factor, mut scale) = (vec![0.0; rows], vec![1.0; rows]);
-        let input = Input { factor: &mut factor, scale: &mut scale, codes: &mut [], floats: &mut floats };
+        let input = Input {
+            factor: &mut factor,
+            scale: &mut scale,
+            codes: &mut [],
+            floats: &mut floats,
+            adapted: false,
+        };
         let weight = Weight { latent: w, shadow: &shadow, rows: outputs, cols: inputs };
         let mut y = vec![0.0; rows * outputs];
         linear::forward(&mut machine, Precision::Full, weight, &input, &mut y);
         let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-        linear::backward(&mut machine, Precision::Full, weight, &input, &dy, (&mut dx, false), &mut dw);
+        linear::backward(&mut machine, Precision::Full, weight, &input, &dy, (&mut dx, false), Some(&mut dw));
         (dot(&y, &dy), dx, dw)
     };
     let (_, dx, dw) = forward(&x, &w);
@@ -139,8 +145,13 @@ fn gates_and_their_norm() {
             let norm = RmsNorm { exists, gain: Some(gain), epsilon: 1e-2 };
             let gated = Gated { activation, norm };
             let (mut factor, mut out) = (vec![0.0; rows], vec![0.0; rows * width]);
-            let mut input =
-                Input { factor: &mut factor, scale: &mut vec![0.0; rows], codes: &mut [], floats: &mut out };
+            let mut input = Input {
+                factor: &mut factor,
+                scale: &mut vec![0.0; rows],
+                codes: &mut [],
+                floats: &mut out,
+                adapted: false,
+            };
             gate::forward(&mut machine, gated, Precision::Full, (gate, up), &mut input);
             let value = dot(&out, &dy);
             let (mut dgate, mut dup, mut dgain) = (gate.to_vec(), up.to_vec(), vec![0.0; width]);
@@ -219,7 +230,7 @@ fn cross_entropy_with_every_option() {
             let (packed, logits, losses) = (&mut false, &mut logits[..], &mut losses[..]);
             let mut head = Head { weight, packed, vocabulary, hidden, logits, losses };
             let (mut dx, mut dweight) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
-            let gradients = Gradients { dx: &mut dx, dweight: &mut dweight, factor: 1.0, lesson: None };
+            let gradients = Gradients { dx: &mut dx, dweight: Some(&mut dweight), factor: 1.0, lesson: None };
             let loss = cross_entropy::forward_backward(
                 &mut machine,
                 options,
@@ -328,7 +339,7 @@ fn biases_and_norms_of_heads() {
     };
     let (_, raw) = run(&machine, &x, &bias, &gain);
     let (mut dx, mut dgain, mut dbias) = (dy.clone(), vec![0.0; size], vec![0.0; width]);
-    heads::norms_backward(&mut machine, (&gain, epsilon), &mut dx, &raw, rows, &mut dgain);
+    heads::norms_backward(&mut machine, (&gain, epsilon), &mut dx, &raw, rows, Some(&mut dgain));
     heads::bias_backward(&mut machine, &dx, rows, &mut dbias);
     check("heads dx", &x, &dx, |x| dot(&run(&machine, x, &bias, &gain).0, &dy));
     check("heads dbias", &bias, &dbias, |bias| dot(&run(&machine, &x, bias, &gain).0, &dy));

@@ -84,11 +84,12 @@ fn checks(tools: &Tools, exports: &Path) -> Vec<Check> {
     };
     let mut golden = script(&tools.torch, "make_model.py");
     golden.arg("--check");
-    let [muon, distill, perplexity] = ["muon.py", "distill.py", "perplexity.py"].map(|name| {
-        let mut command = script(&tools.torch, name);
-        command.arg("--check");
-        command
-    });
+    let [muon, distill, lora, perplexity] =
+        ["muon.py", "distill.py", "lora.py", "perplexity.py"].map(|name| {
+            let mut command = script(&tools.torch, name);
+            command.arg("--check");
+            command
+        });
     let mut blocks = script(&tools.torch, "gguf_blocks.py");
     blocks.args(["--check", "--ggml", &tools.ggml]);
     let mut hf = script(&tools.torch, "hf_export_check.py");
@@ -99,6 +100,7 @@ fn checks(tools: &Tools, exports: &Path) -> Vec<Check> {
         Check { name: "golden models, PyTorch", command: golden },
         Check { name: "updates by Muon, PyTorch", command: muon },
         Check { name: "distillation losses, PyTorch", command: distill },
+        Check { name: "adapters, PEFT", command: lora },
         Check { name: "perplexity, transformers", command: perplexity },
         Check { name: "block formats, gguf and ggml", command: blocks },
         Check { name: "our exports, transformers", command: hf },

@@ -107,7 +107,13 @@ impl Plan<'_> {
 
     /// Whether any tensor of the model is stored as codes.
     fn was_ternary(&self) -> Result<bool, FileError> {
-        Ok(self.adapted.encoding("layers.0.q")? != Encoding::Float)
+        for named in Layout::new(self.adapted.config()).tensors().iter().filter(|named| named.is_projection())
+        {
+            if self.adapted.encoding(&named.name)? != Encoding::Float {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Rows that the packed form cannot hold.

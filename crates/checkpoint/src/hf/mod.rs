@@ -5,6 +5,7 @@ mod describe;
 mod export;
 mod extras;
 mod names;
+pub mod peft;
 
 pub use describe::Storing;
 pub use export::{Options, SHARD_BYTES_MAX, export};

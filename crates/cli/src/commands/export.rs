@@ -1,5 +1,6 @@
 //! `trilobit export`: a model in the format of another program, read again and compared before it appears.
 
+use crate::merge::MergeArgs;
 use crate::trial::TrialArgs;
 use anyhow::{Result, bail};
 use checkpoint::hf::{self, Storing};
@@ -29,6 +30,8 @@ enum Format {
 struct GgufArgs {
     #[command(flatten)]
     source: TrialArgs,
+    #[command(flatten)]
+    merge: MergeArgs,
     /// The file to write; what is there is replaced once the new one is complete
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -47,6 +50,8 @@ struct GgufArgs {
 struct HfArgs {
     #[command(flatten)]
     source: TrialArgs,
+    #[command(flatten)]
+    merge: MergeArgs,
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -91,7 +96,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn hugging_face(args: &HfArgs) -> Result<ExitCode> {
-    let model = args.source.open()?;
+    let model = args.merge.apply(args.source.open()?, args.quantize)?;
     let is_dense = model.config().linear == LinearKind::Dense && !args.quantize;
     let storing = match (args.mode, args.linear_class) {
         (None, _) if is_dense => Storing::Dense,
@@ -127,7 +132,7 @@ fn gguf_file(args: &GgufArgs) -> Result<ExitCode> {
         embedding: format(&args.embedding, &["F16", "Q8_0", "Q6_K", "F32"])?,
         quantize: args.quantize,
     };
-    let model = args.source.open()?;
+    let model = args.merge.apply(args.source.open()?, args.quantize)?;
     if model.tokenizer.is_none() {
         eprintln!(
             "warning: the model has no tokenizer; other programs need one: add it with --tokenizer FILE"

@@ -7,6 +7,7 @@ use infer::{EngineOptions, KvType, Model, Options, Proposals, TokenLogprob};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use text::Tokenizer;
 
@@ -15,6 +16,9 @@ use text::Tokenizer;
 pub struct ModelArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// A LoRA adapter beside the model: a run with '--adapter lora', or a folder of PEFT
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -52,7 +56,10 @@ impl ModelArgs {
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }
-        let model = Model::open(&self.source.model, &self.source.options(), options)?;
+        let mut model = Model::open(&self.source.model, &self.source.options(), options)?;
+        if let Some(adapter) = &self.adapter {
+            model = model.adapted(adapter)?;
+        }
         for warning in &model.warnings {
             eprintln!("warning: {warning}");
         }

@@ -62,19 +62,33 @@ pub struct Args {
     /// Begin with the weights of this model, as it is: a Hugging Face folder, a GGUF file, a run or a checkpoint
     #[arg(long, value_name = "MODEL", conflicts_with = "preset")]
     from: Option<PathBuf>,
+    /// Learn an adapter beside the weights of --from, which stay as they are; [lora] says how
+    #[arg(long, value_enum, value_name = "KIND", requires = "from")]
+    adapter: Option<AdapterKind>,
     #[command(flatten)]
     run: RunArgs,
 }
 
+/// What is learned beside a model.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum AdapterKind {
+    /// low-rank matrices beside the projections, kept as PEFT keeps them
+    Lora,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { preset, from, run } = args;
+    let Args { preset, from, adapter, run } = args;
     let is_given = preset.is_some() || from.is_some() || run.config.is_some();
     let config = || {
         if let Some(from) = &from {
             let source = checkpoint::open(from)?;
             let start = StartConfig { from: from.clone() };
-            return Ok(RunConfig::start(&start, source.config(), run.config.as_deref(), &run.sets()?)?);
+            let begin = match adapter {
+                Some(AdapterKind::Lora) => RunConfig::adapt,
+                None => RunConfig::start,
+            };
+            return Ok(begin(&start, source.config(), run.config.as_deref(), &run.sets()?)?);
         }
         if !is_given {
             bail!(

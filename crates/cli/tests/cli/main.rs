@@ -1,5 +1,6 @@
 //! The program as a user runs it: one binary of tests, one file a subject.
 
+mod adapters;
 mod agree;
 mod chat;
 mod cluster;

@@ -69,15 +69,19 @@ pub fn open(
 impl Patient {
     fn open_model(&mut self, progress: &mut dyn FnMut(usize, usize)) {
         let subject = &mut self.subject;
-        let loaded = match checkpoint::open_with(&self.path, &self.options) {
+        let adapter = own::adapter(&self.path);
+        let model = adapter.as_ref().map_or(&self.path, |adapter| &adapter.base);
+        let loaded = match checkpoint::open_with(model, &self.options) {
             Ok(loaded) => loaded,
             Err(error) => {
                 subject.trouble = Some(error.to_string());
                 return;
             }
         };
-        if loaded.dialect == Dialect::Native {
-            own::checkpoint(subject, &loaded.path);
+        match adapter {
+            Some(adapter) => own::checkpoint(subject, &adapter.checkpoint),
+            None if loaded.dialect == Dialect::Native => own::checkpoint(subject, &loaded.path),
+            None => (),
         }
         subject.config = Some(loaded.config().clone());
         subject.text.end_ids = loaded.end_ids.clone();

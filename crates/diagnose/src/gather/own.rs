@@ -2,13 +2,14 @@
 
 use crate::recipe::Recipe;
 use crate::subject::{Form, Point, Progress, Subject};
+use checkpoint::hf::peft;
 use checkpoint::native::Opened;
 use formats::{FileError, bounded, limits};
 use journal::events::{self, Kind as Event};
 use journal::metrics::{self, Step};
 use journal::{Run, layout};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use train::RunConfig;
 
 /// Configuration, facts, metrics and events of a run.
@@ -41,6 +42,26 @@ fn configuration(subject: &mut Subject, text: &str) {
         Ok(config) => subject.recipe = Recipe::of_run(&config),
         Err(error) => subject.trouble = Some(error.to_string()),
     }
+}
+
+/// A checkpoint of an adapter.
+pub(super) struct Adapter {
+    /// its folder
+    pub checkpoint: PathBuf,
+    /// the model that it was trained beside, which is the one that is looked at
+    pub base: PathBuf,
+}
+
+/// What `path` holds where it is a run that learns an adapter, or a checkpoint of one.
+pub(super) fn adapter(path: &Path) -> Option<Adapter> {
+    // Before anything is hashed: most models are none.
+    let newest = checkpoint::candidates(path).ok()?.swap_remove(0);
+    if !newest.join(peft::WEIGHTS).is_file() {
+        return None;
+    }
+    let opened = checkpoint::locate(path).ok()?.checkpoint;
+    let config = RunConfig::from_toml(opened.config()).ok()?;
+    Some(Adapter { checkpoint: opened.dir().to_owned(), base: config.origin()?.to_owned() })
 }
 
 /// What a checkpoint that opens says of its progress, and, where it lies in a run, the run's records up to it.

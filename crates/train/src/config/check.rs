@@ -1,6 +1,6 @@
 //! What a configuration must not say, and what it had better not.
 
-use super::{Optimizer, RunConfig, SourceConfig, TrainConfig};
+use super::{LoraConfig, Optimizer, RunConfig, SourceConfig, TrainConfig};
 
 /// The key and the reason of the first contradiction.
 pub(super) type Contradiction = (String, String);
@@ -26,6 +26,9 @@ pub(super) fn contradiction(config: &RunConfig) -> Result<(), Contradiction> {
     counts(train)?;
     numbers(train)?;
     if let Some((key, reason)) = config.distill.as_ref().and_then(|distill| distill.contradiction(model)) {
+        return fail(key, reason);
+    }
+    if let Some((key, reason)) = LoraConfig::unfit(config) {
         return fail(key, reason);
     }
     beginning(config)?;

@@ -2,8 +2,8 @@
 
 use super::value::{self, Fault, What};
 use super::{
-    ConfigError, DistillConfig, HealConfig, RunConfig, SftConfig, SourceConfig, StartConfig, TrainConfig,
-    check,
+    ConfigError, DistillConfig, HealConfig, LoraConfig, RunConfig, SftConfig, SourceConfig, StartConfig,
+    TrainConfig, check,
 };
 use crate::schedule::{LambdaConfig, ScheduleConfig};
 use std::io::Read;
@@ -216,13 +216,14 @@ fn hint<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// All tables with their keys.
-fn tables() -> [(&'static str, &'static [&'static str]); 9] {
+fn tables() -> [(&'static str, &'static [&'static str]); 10] {
     [
         ("model", value::keys::<model::Config>()),
         ("train", value::keys::<TrainConfig>()),
         ("schedule", value::keys::<ScheduleConfig>()),
         ("lambda", value::keys::<LambdaConfig>()),
         ("start", value::keys::<StartConfig>()),
+        ("lora", value::keys::<LoraConfig>()),
         ("heal", value::keys::<HealConfig>()),
         ("distill", value::keys::<DistillConfig>()),
         ("sft", value::keys::<SftConfig>()),

@@ -46,12 +46,12 @@ pub struct Head<'a> {
     pub losses: &'a mut [f32],
 }
 
-/// Gradients that the backward leaves: of the input `(T, H)`, written, and of the head `(V, H)`, added to.
+/// Gradients that the backward leaves: of the input `(T, H)`, written, and of a head that is learned `(V, H)`, added to.
 pub struct Gradients<'a> {
     /// (T, H)
     pub dx: &'a mut [f32],
-    /// (V, H)
-    pub dweight: &'a mut [f32],
+    /// (V, H); `None` where the head does not change
+    pub dweight: Option<&'a mut [f32]>,
     /// multiplies every row's gradient: 1 / scored targets for a mean
     pub factor: f32,
     /// what a teacher says about the same rows; its losses are its own
@@ -98,7 +98,9 @@ pub fn forward_backward(
             let dlogits = View::f32(logits, rows, vocabulary);
             let dx = &mut dx[from * hidden..][..rows * hidden];
             multiply(&machine.pool, &mut machine.dlogits, dlogits, weight, dx, hidden, false);
-            gemm(&machine.pool, &mut machine.dweight, dlogits.t(), x, dweight, hidden, true);
+            if let Some(dweight) = dweight {
+                gemm(&machine.pool, &mut machine.dweight, dlogits.t(), x, dweight, hidden, true);
+            }
         }
     }
     *head.packed |= gradients.is_some();

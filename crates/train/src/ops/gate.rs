@@ -45,7 +45,7 @@ pub fn forward(
     let rows = out.factor.len();
     let width = gate.len() / rows;
     let _clock = clock::begin(Op::Gate, 0, 2 * size_of_val(gate) + out.bytes());
-    let parts = out.rows();
+    let (adapted, parts) = (out.adapted, out.rows());
     machine.pool.for_rows_with(
         rows,
         ROWS,
@@ -53,7 +53,7 @@ pub fn forward(
         parts,
         |scratch, rows, (factor, scale, codes, floats)| {
             let (product, normed) = scratch[..2 * width].split_at_mut(width);
-            let mut out = InputRows { factor, scale, codes, floats };
+            let mut out = InputRows { factor, scale, codes, floats, adapted };
             for (i, row) in rows.enumerate() {
                 let own = row * width..(row + 1) * width;
                 gated.product(&gate[own.clone()], &up[own], product);

@@ -38,14 +38,15 @@ pub fn forward(machine: &Machine, heads: Heads, x: &mut [f32], raw: &mut [f32], 
     });
 }
 
-/// `dx (T, W)`, the gradient of the norms' result, becomes that of what they read, `raw (T, W)`; `dgain (D) += …`.
+/// `dx (T, W)`, the gradient of the norms' result, becomes that of what they read, `raw (T, W)`; `dgain (D) += …`
+/// where it is wanted.
 pub fn norms_backward(
     machine: &mut Machine,
     (gain, epsilon): (&[f32], f32),
     dx: &mut [f32],
     raw: &[f32],
     rows: usize,
-    dgain: &mut [f32],
+    dgain: Option<&mut [f32]>,
 ) {
     let _clock = clock::begin(Op::NormBackward, 0, size_of_val(dx) + size_of_val(raw));
     let (width, size) = (dx.len() / rows, gain.len());
@@ -62,7 +63,7 @@ pub fn norms_backward(
             head.copy_from_slice(gradient);
         }
     });
-    machine.add_partials(blocks, Some(dgain));
+    machine.add_partials(blocks, dgain);
 }
 
 /// `dbias (W) += Σ dx` over the rows of `dx (T, W)`.

@@ -13,7 +13,7 @@ use super::norm::Input;
 /// One linear layer's weights in every form that a step multiplies.
 #[derive(Clone, Copy)]
 pub struct Weight<'a> {
-    /// (out, in): latent
+    /// (out, in): latent; empty at λ = 1
     pub latent: &'a [f32],
     /// the quantised forms
     pub shadow: &'a Shadow,
@@ -60,7 +60,7 @@ pub fn forward(machine: &mut Machine, precision: Precision, weight: Weight, inpu
     matmul_scaled(&machine.pool, machine.ternary, packed, input.codes, units, y);
 }
 
-/// `dx (T, in)` is written; `dw (out, in)` is added to. `again` says that the last call had the same input: then `dx` is
+/// `dx (T, in)` is written; `dw (out, in)` is added to where the weights are learned. `again` says that the last call had the same input: then `dx` is
 /// added to, and the packed input serves again.
 pub fn backward(
     machine: &mut Machine,
@@ -69,13 +69,16 @@ pub fn backward(
     input: &Input,
     dy: &[f32],
     (dx, again): (&mut [f32], bool),
-    dw: &mut [f32],
+    dw: Option<&mut [f32]>,
 ) {
     let rows = dy.len() / weight.rows;
-    let moved = input.bytes() + size_of_val(dy) + size_of_val(dx) + size_of_val(dw);
-    let _clock = clock::begin(Op::LinearBackward, 2 * dy.len() * weight.cols, moved);
+    let products = 1 + usize::from(dw.is_some());
+    let moved =
+        input.bytes() + size_of_val(dy) + size_of_val(dx) + dw.as_ref().map_or(0, |dw| size_of_val(&**dw));
+    let _clock = clock::begin(Op::LinearBackward, products * dy.len() * weight.cols, moved);
     let dy = View::f32(dy, rows, weight.rows);
     gemm(&machine.pool, &mut machine.dinput, dy, weight.view(precision), dx, weight.cols, again);
+    let Some(dw) = dw else { return };
     let units = &mut machine.units[..rows];
     units.iter_mut().zip(&*input.scale).for_each(|(unit, scale)| *unit = scale.recip());
     let x = match precision {

@@ -6,6 +6,7 @@ pub mod embedding;
 pub mod gate;
 pub mod heads;
 pub mod linear;
+pub mod lora;
 pub mod norm;
 pub mod rope;
 
@@ -22,7 +23,7 @@ pub const ROWS: usize = 16;
 pub struct Machine {
     /// threads
     pub pool: Pool,
-    /// packing buffers of products that are always in single precision: the logits of evaluations
+    /// packing buffers of products that are always in single precision: the logits of evaluations, and adapters
     pub gemm: gemm::Workspace,
     /// those of the forward of linear layers that are not ternary
     pub linear: gemm::Workspace,

@@ -52,8 +52,10 @@ pub struct Input<'a> {
     pub scale: &'a mut [f32],
     /// (T, W): int8 codes; empty where no linear layer is ever quantised
     pub codes: &'a mut [i8],
-    /// (T, W): the floats where λ < 1; empty where λ is always 1
+    /// (T, W): the floats where λ < 1, or where an adapter reads them; empty elsewhere
     pub floats: &'a mut [f32],
+    /// an adapter reads the floats at λ = 1, too: they are the norm's result then
+    pub adapted: bool,
 }
 
 impl Input<'_> {
@@ -80,14 +82,14 @@ pub fn forward(machine: &mut Machine, norm: RmsNorm, precision: Precision, x: &[
     let rows = out.factor.len();
     let width = x.len() / rows;
     let _clock = clock::begin(Op::Norm, 0, size_of_val(x) + out.bytes());
-    let parts = out.rows();
+    let (adapted, parts) = (out.adapted, out.rows());
     machine.pool.for_rows_with(
         rows,
         ROWS,
         &mut machine.row,
         parts,
         |normed, rows, (factor, scale, codes, floats)| {
-            let mut out = InputRows { factor, scale, codes, floats };
+            let mut out = InputRows { factor, scale, codes, floats, adapted };
             for (i, row) in rows.enumerate() {
                 out.set(i, norm, precision, &x[row * width..][..width], &mut normed[..width]);
             }
@@ -101,6 +103,7 @@ pub(super) struct InputRows<'a> {
     pub scale: &'a mut [f32],
     pub codes: &'a mut [i8],
     pub floats: &'a mut [f32],
+    pub adapted: bool,
 }
 
 impl InputRows<'_> {
@@ -117,7 +120,10 @@ impl InputRows<'_> {
         self.factor[i] = norm.row(x, normed);
         match precision {
             Precision::Integer => {
-                self.scale[i] = quantize::quantise_activations(normed, &mut self.codes[own]);
+                self.scale[i] = quantize::quantise_activations(normed, &mut self.codes[own.clone()]);
+                if self.adapted {
+                    self.floats[own].copy_from_slice(normed);
+                }
             }
             Precision::Blend(lambda) => {
                 let (codes, floats) = (&mut self.codes[own.clone()], &mut self.floats[own]);

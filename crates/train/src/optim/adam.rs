@@ -3,7 +3,7 @@
 use super::BLOCK;
 use kernels::optim::{AdamStep, adam};
 use kernels::pool::{Pool, Rows};
-use model::{Slot, Weights};
+use model::{Arena, Slot};
 use std::ops::Range;
 
 /// What stays the same over a run.
@@ -55,10 +55,10 @@ impl Adam {
         Self { m: vec![0.0; len], v: vec![0.0; len], steps: 0, options }
     }
 
-    /// One step of all weights.
-    pub fn step(&mut self, pool: &Pool, weights: &mut Weights, gradients: &[f32], update: Update) {
+    /// One step of all weights, or of all of an adapter.
+    pub fn step(&mut self, pool: &Pool, weights: &mut impl Arena, gradients: &[f32], update: Update) {
         self.steps += 1;
-        let part = Part { range: 0..weights.data.len(), moments: 0 };
+        let part = Part { range: 0..gradients.len(), moments: 0 };
         self.step_part(pool, weights, gradients, update, part);
     }
 
@@ -66,7 +66,7 @@ impl Adam {
     pub fn step_part(
         &mut self,
         pool: &Pool,
-        weights: &mut Weights,
+        weights: &mut impl Arena,
         gradients: &[f32],
         update: Update,
         part: Part,
@@ -84,7 +84,8 @@ impl Adam {
             correction1: correction(beta1),
             correction2: correction(beta2),
         };
-        for tensor in weights.layout.tensors() {
+        let (tensors, data) = weights.parts();
+        for tensor in tensors {
             let Slot { start, .. } = tensor.slot;
             let range = start.max(part.range.start)..(start + tensor.slot.len()).min(part.range.end);
             if range.is_empty() {
@@ -96,7 +97,7 @@ impl Adam {
             let moments = part.moments + range.start - part.range.start;
             let moments = moments..moments + range.len();
             let parts = (
-                Rows::new(&mut weights.data[range.clone()], 1),
+                Rows::new(&mut data[range.clone()], 1),
                 Rows::new(&mut self.m[moments.clone()], 1),
                 Rows::new(&mut self.v[moments], 1),
             );
