@@ -17,17 +17,21 @@ fi
 [ -f "$out/data/dataset.json" ] ||
     "$trilobit" data prepare --tokenizer "$model" --input "$train" --valid "$valid" --out "$out/data"
 
+# Layer by layer, those that suffer least first: ternary at seven tenths of the steps, the rate falling from there on.
 heal() {
-    name=$1
-    shift
+    name=$1 steps=$2
+    shift 2
     resume=
     [ -d "$out/$name/checkpoints" ] && resume=--resume
     "$trilobit" heal --from "$model" --data "$out/data" --out "$out/$name" --max-time "${TIME:-120m}" $resume \
-        --set train.steps="${STEPS:-1500}" --set train.batch=8 --set train.sequence=256 --set train.keep_last=1 "$@"
+        --set train.steps="$steps" --set train.batch=4 --set train.sequence=256 --set train.keep_last=1 \
+        --set lambda.n=$((steps * 7 / 10)) --set lambda.order=least-sensitive-first \
+        --set schedule.kind=wsd --set schedule.decay=0.3 "$@"
 }
 
-heal text
-heal teacher --teacher "$model"
+heal text "${STEPS:-1600}"
+heal teacher "${STEPS_TEACHER:-1300}" --teacher "$model" \
+    --set distill.cross_entropy=0.2 --set distill.hidden=0.5 --set distill.hidden_kind=normalised-mse
 for name in text teacher; do
     "$trilobit" export gguf "$out/$name" --type i2_s --out "$out/$name-i2_s.gguf"
     "$trilobit" export gguf "$out/$name" --type tq2_0 --out "$out/$name-tq2_0.gguf"

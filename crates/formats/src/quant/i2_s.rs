@@ -16,7 +16,8 @@ const TAIL_BYTES: usize = 32;
 ///
 /// The x86 build of `bitnet.cpp` has G = 32, its ARM build wrote G = 16 at one time. Both files hold the same codes at
 /// other places of a block, with the same counts of each, so nothing in the bytes tells them apart: a file is read as
-/// the x86 layout unless an option says otherwise. A third arrangement (four rows interleaved, newer x86 builds that
+/// the x86 layout unless an option says otherwise. Written bytes are those of its x86 `quantize_i2_s` (commit 16da220 with
+/// `ACT_PARALLEL`, its default): 28 tensors of 28 when compared. A third arrangement (four rows interleaved, newer x86 builds that
 /// quantise by themselves without `ACT_PARALLEL`) is not read here.
 #[derive(Debug)]
 pub struct Packed<const GROUP: usize>;
