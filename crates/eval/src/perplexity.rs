@@ -6,7 +6,6 @@
 //! stride each target sees at least W − stride tokens of context (but for those of the first window).
 
 use infer::{InferError, Session};
-use kernels::softmax;
 use serde::Serialize;
 use text::Tokenizer;
 
@@ -137,7 +136,7 @@ fn nll(
         session.forward_each(&ids[start..end], &mut |index, logits| {
             let target = start + index + 1;
             if target >= scored {
-                total += surprise(logits, ids[target]);
+                total += infer::log_sum_exp(logits) - f64::from(logits[ids[target] as usize]);
             }
         })?;
         if !total.is_finite() {
@@ -150,14 +149,4 @@ fn nll(
         }
     }
     Ok(total)
-}
-
-/// `−log softmax(logits)[target]`, nats.
-fn surprise(logits: &[f32], target: u32) -> f64 {
-    /// Few enough that their sum in f32 is as good as each of them.
-    const TOGETHER: usize = 1024;
-    let largest = softmax::largest(logits);
-    let parts = logits.chunks(TOGETHER).map(|part| f64::from(softmax::sum_of_exp(part, 1.0, largest)));
-    let sum: f64 = parts.sum();
-    sum.ln() - f64::from(logits[target as usize] - largest)
 }

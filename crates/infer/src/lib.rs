@@ -31,5 +31,5 @@ pub use error::InferError;
 pub use generate::{Finish, Generated, Options, generate};
 pub use load::{Model, tokenizer};
 pub use pages::KvType;
-pub use sample::{Mirostat, Sampler, Sampling, TokenLogprob};
+pub use sample::{Mirostat, Sampler, Sampling, TokenLogprob, log_sum_exp};
 pub use session::Session;

@@ -14,7 +14,14 @@ fn an_adapter_is_learned_served_and_not_merged() {
     succeed(&train.iter().map(String::as_str).collect::<Vec<_>>());
 
     let beside = ["train", "--from", base, "--adapter", "lora", "--data", data, "--out", run];
-    let sets = ["train.steps=6", "train.batch=2", "train.sequence=64", "schedule.peak=0.05", "lora.rank=4"];
+    let sets = [
+        "train.steps=6",
+        "train.batch=2",
+        "train.sequence=64",
+        "schedule.warmup=2",
+        "schedule.peak=0.05",
+        "lora.rank=4",
+    ];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
     succeed(&[&beside[..], &sets, &["--sample", "Once upon a"]].concat());
     let samples = std::fs::read_to_string(path("run/samples.jsonl")).unwrap();

@@ -1,6 +1,7 @@
 //! Log-probabilities of a step: what the network thought, before temperature and penalties.
 
 use super::{Candidate, by_rank};
+use kernels::softmax;
 
 /// A token of a continuation, as the network saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +20,8 @@ impl TokenLogprob {
     /// # Panics
     /// When `id` has no logit.
     pub fn of(logits: &[f32], id: u32, count: usize) -> Self {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-        let logprob = |logit: f32| (f64::from(logit - largest) - sum.ln()) as f32;
+        let normaliser = log_sum_exp(logits);
+        let logprob = |logit: f32| (f64::from(logit) - normaliser) as f32;
         let mut top: Vec<Candidate> =
             (0..).zip(logits).map(|(id, logit)| Candidate { id, logit: *logit, probability: 0.0 }).collect();
         super::top_k::keep(&mut top, count.max(1));
@@ -29,6 +29,15 @@ impl TokenLogprob {
         let top = top.iter().take(count).map(|c| (c.id, logprob(c.logit))).collect();
         Self { id, logprob: logprob(logits[id as usize]), top }
     }
+}
+
+/// `ln Σ e^x`, nats: what logits (V) are short of log-probabilities. NaN where one of them is.
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
+    /// Few enough that their sum in f32 is as good as each of them.
+    const TOGETHER: usize = 1024;
+    let largest = softmax::largest(logits);
+    let parts = logits.chunks(TOGETHER).map(|part| f64::from(softmax::sum_of_exp(part, 1.0, largest)));
+    f64::from(largest) + parts.sum::<f64>().ln()
 }
 
 #[cfg(test)]

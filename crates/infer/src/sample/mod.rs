@@ -17,7 +17,7 @@ mod top_k;
 mod top_p;
 mod typical;
 
-pub use logprobs::TokenLogprob;
+pub use logprobs::{TokenLogprob, log_sum_exp};
 pub use mirostat::Mirostat;
 pub use options::Sampling;
 

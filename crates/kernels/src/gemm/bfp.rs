@@ -3,9 +3,8 @@
 //! twice as fast as single precision. int8 operands are codes already and lose nothing.
 //!
 //! Two floats are rounded to 12 bits and a sign each, in blocks of at most 128 of K; a float beside an int8 operand to 15 bits
-//! and a sign, in blocks of at most 256: so no sum can overflow. All blocks of a product but the last are that deep, whatever K:
-//! a batch that is cut in multiples of 256 tokens is rounded alike, whoever computes which part. The error of an element is at
-//! most half a step, 1/8190 or 1/65534 of the largest magnitude of its lane in the block. All kernels give the same bits.
+//! and a sign, in blocks of at most 384: so no sum can overflow. The error of an element is at most half a step, 1/8190
+//! or 1/65534 of the largest magnitude of its lane in the block. All kernels give the same bits.
 
 use super::kernel::{Ahead, Arithmetic, GemmKernel, Strided, Tile};
 use super::pack::{Factors, Panel, Source, Typed};
@@ -136,7 +135,7 @@ unsafe fn transpose<K: Integer + ?Sized>(
     unsafe { kernel.pack(&turned, packed) }
 }
 
-/// How deep a block of K is, and the largest codes of A and B.
+/// How deep a block of K may be, and the largest codes of A and B.
 pub(super) struct Levels {
     pub depth: usize,
     pub a: f32,
@@ -146,11 +145,11 @@ pub(super) struct Levels {
 impl Levels {
     /// For operands that are codes without a factor along K, or not.
     pub fn of(a_is_exact: bool, b_is_exact: bool) -> Self {
-        // 2⁷ · 2⁷ · 256, 2⁷ · 2¹⁵ · 256 and 2¹² · 2¹² · 128 are all less than 2³¹.
+        // 2⁷ · 2⁷ · 384, 2⁷ · 2¹⁵ · 384 and 2¹² · 2¹² · 128 are all less than 2³¹.
         match (a_is_exact, b_is_exact) {
-            (true, true) => Self { depth: 256, a: 128.0, b: 128.0 },
-            (true, false) => Self { depth: 256, a: 128.0, b: 32767.0 },
-            (false, true) => Self { depth: 256, a: 32767.0, b: 128.0 },
+            (true, true) => Self { depth: 384, a: 128.0, b: 128.0 },
+            (true, false) => Self { depth: 384, a: 128.0, b: 32767.0 },
+            (false, true) => Self { depth: 384, a: 32767.0, b: 128.0 },
             (false, false) => Self { depth: 128, a: 4095.0, b: 4095.0 },
         }
     }

@@ -253,10 +253,7 @@ struct Plan {
 impl Plan {
     fn new(kernel: &dyn GemmKernel, (m, n, k): (usize, usize, usize), depth_max: usize) -> Plan {
         let (mr, nr) = kernel.tile();
-        let depth = match kernel.arithmetic() {
-            Arithmetic::F32 => even(k, k.div_ceil(depth_max), 16),
-            Arithmetic::Bfp16 => depth_max.min(k.next_multiple_of(16)),
-        };
+        let depth = even(k, k.div_ceil(depth_max), 16);
         let work = m.saturating_mul(n).saturating_mul(k);
         let tasks = TASKS_MAX.min(work / TASK_WORK).max(1);
         let across = n.div_ceil(COLS_MAX);
