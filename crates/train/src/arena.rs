@@ -26,6 +26,35 @@ pub struct Extent {
     pub rank: usize,
 }
 
+/// How much of a forward is kept for the backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// everything that the backward reads
+    All,
+    /// what each block read; the backward computes the rest again, a block at a time
+    Inputs,
+    /// nothing: there is no backward, and blocks share one place
+    Nothing,
+}
+
+impl Keep {
+    /// Blocks of `layers` that have a place of their own.
+    fn blocks(self, layers: usize) -> usize {
+        match self {
+            Self::All => layers,
+            Self::Inputs | Self::Nothing => layers.min(1),
+        }
+    }
+
+    /// Blocks of `layers` whose input has a place of its own.
+    fn inputs(self, layers: usize) -> usize {
+        match self {
+            Self::All | Self::Inputs => layers,
+            Self::Nothing => layers.min(1),
+        }
+    }
+}
+
 /// What one block keeps from its forward for its backward.
 pub struct Saved<'a> {
     /// (T, H): residual stream on entry
@@ -65,27 +94,31 @@ impl<'a> Saved<'a> {
 pub struct Activations {
     config: Config,
     extent: Extent,
-    /// blocks that are kept at once; the block after the last one takes the place of the first
-    kept: usize,
+    keep: Keep,
+    /// (L, T, H), or (1, T, H) where nothing is kept: what blocks read
+    inputs: Vec<f32>,
     floats: Vec<f32>,
     codes: Vec<i8>,
 }
 
 impl Activations {
-    /// Room for `kept` blocks.
-    pub fn new(config: &Config, extent: Extent, kept: usize) -> Self {
+    /// Room for what is kept of all blocks.
+    pub fn new(config: &Config, extent: Extent, keep: Keep) -> Self {
+        let blocks = keep.blocks(config.layers);
         Self {
             config: config.clone(),
             extent,
-            kept,
-            floats: vec![0.0; kept * floats_per_block(config, extent)],
-            codes: vec![0; kept * codes_per_block(config, extent)],
+            keep,
+            inputs: vec![0.0; keep.inputs(config.layers) * extent.rows * config.hidden],
+            floats: vec![0.0; blocks * floats_per_block(config, extent)],
+            codes: vec![0; blocks * codes_per_block(config, extent)],
         }
     }
 
-    /// The pieces of one block.
+    /// The pieces of one block. Where blocks share a place, they are those of the block that was computed last.
     pub fn block(&mut self, layer: usize) -> Saved<'_> {
-        let place = layer % self.kept;
+        let place = layer % self.keep.blocks(self.config.layers);
+        let entry = layer % self.keep.inputs(self.config.layers);
         let (config, extent) = (self.config.clone(), self.extent);
         let rows = extent.rows;
         let (floats, codes) = (floats_per_block(&config, self.extent), codes_per_block(&config, self.extent));
@@ -107,7 +140,7 @@ impl Activations {
         let inputs = Norm::ALL.map(&mut input);
         Saved {
             inputs,
-            input: floats.take(hidden),
+            input: &mut self.inputs[entry * hidden..][..hidden],
             middle: floats.take(hidden),
             q: floats.take(query),
             k: floats.take(kv),
@@ -128,20 +161,26 @@ fn kept(config: &Config, extent: Extent) -> (bool, bool) {
     (ternary, extent.blend || extent.rank > 0 || !ternary)
 }
 
-/// f32 elements that one block keeps.
-pub fn floats_per_block(config: &Config, extent: Extent) -> usize {
+/// f32 elements that one block keeps besides its input.
+fn floats_per_block(config: &Config, extent: Extent) -> usize {
     let norms: usize = Norm::ALL.iter().map(|norm| norm.width(config)).sum();
     let inputs = if kept(config, extent).1 { norms } else { 0 };
-    let stream = 2 * config.hidden;
     let attention = 2 * config.query_width() + 2 * config.kv_width() + config.heads;
     let raw = if config.qk_norm { config.query_width() + config.kv_width() } else { 0 };
-    extent.rows * (8 + inputs + stream + attention + raw + 2 * config.ffn + 7 * extent.rank)
+    extent.rows * (8 + inputs + config.hidden + attention + raw + 2 * config.ffn + 7 * extent.rank)
 }
 
 /// int8 elements that one block keeps.
-pub fn codes_per_block(config: &Config, extent: Extent) -> usize {
+fn codes_per_block(config: &Config, extent: Extent) -> usize {
     let norms: usize = Norm::ALL.iter().map(|norm| norm.width(config)).sum();
     if kept(config, extent).0 { extent.rows * norms } else { 0 }
+}
+
+/// Bytes of the arena.
+pub fn activation_bytes(config: &Config, extent: Extent, keep: Keep) -> usize {
+    let block = size_of::<f32>() * floats_per_block(config, extent) + codes_per_block(config, extent);
+    let input = size_of::<f32>() * extent.rows * config.hidden;
+    keep.blocks(config.layers) * block + keep.inputs(config.layers) * input
 }
 
 /// Buffers that blocks share, overwritten by each.

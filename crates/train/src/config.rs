@@ -20,6 +20,7 @@ pub use lora::{LoraConfig, Target};
 pub use start::{SftConfig, StartConfig};
 
 use crate::schedule::{LambdaConfig, Schedule, ScheduleConfig};
+use crate::step::Keep;
 use kernels::gemm::Arithmetic;
 use layers::Layers;
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,8 @@ pub struct TrainConfig {
     pub validate_batches: usize,
     /// how many of the latest checkpoints stay on disk
     pub keep_last: usize,
+    /// activations are computed again in the backward instead of kept: less memory, more time, the same bits
+    pub recompute: bool,
     /// bfp16 or f32
     pub backward: Backward,
     /// adamw, adam or muon
@@ -152,6 +155,7 @@ impl Default for TrainConfig {
             record_every: 100,
             validate_batches: 20,
             keep_last: 3,
+            recompute: false,
             backward: Backward::Bfp16,
             optimizer: Optimizer::Adamw,
             beta1: 0.9,
@@ -182,6 +186,11 @@ impl TrainConfig {
             0 => cluster::launch::cores(),
             threads => threads,
         }
+    }
+
+    /// What a step keeps of its forward.
+    pub fn keep(&self) -> Keep {
+        if self.recompute { Keep::Inputs } else { Keep::All }
     }
 
     /// Tokens of one update: batch × accumulation × sequence.

@@ -57,7 +57,7 @@ impl Cpu {
             sequence: train.sequence,
             blend: config.lambda.blends(),
             backward: train.backward.arithmetic(),
-            forward_only: false,
+            keep: train.keep(),
         };
         let loss = Options { label_smoothing: train.label_smoothing as f32, z_loss: train.z_loss as f32 };
         let optimizer = adam::Options {

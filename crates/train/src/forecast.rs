@@ -76,8 +76,7 @@ impl Forecast {
         config.validate()?;
         let RunConfig { model, train, .. } = config;
         let Nodes { nodes, network_bytes_per_s, tokens_per_s } = machines;
-        let assumed =
-            Rate::assumed(train.threads).flops_per_s() / Flops::new(model, train.sequence).total() as f64;
+        let assumed = Rate::assumed(train.threads).flops_per_s() / Flops::of(config).total() as f64;
         let node_tokens_per_s = tokens_per_s.unwrap_or(assumed);
         let layout = Layout::new(model);
         let step_tokens = train.tokens_per_step() as f64;

@@ -8,7 +8,7 @@ use crate::TrainError;
 use crate::config::{HealConfig, RunConfig};
 use crate::loss::cross_entropy::Options;
 use crate::material::Material;
-use crate::step::{Dimensions, MicroBatch, Network, slice_of};
+use crate::step::{Dimensions, Keep, MicroBatch, Network, slice_of};
 use checkpoint::Loaded;
 use checkpoint::native::{self, Opened};
 use data::{Batch, LoaderOptions, Split};
@@ -116,7 +116,7 @@ fn insert_sub_norms(config: &RunConfig, plain: Weights, material: &Material) -> 
         sequence: train.sequence,
         blend: false,
         backward: Arithmetic::F32,
-        forward_only: false,
+        keep: Keep::All,
     };
     let plain = Weights { config: Config { linear: LinearKind::Dense, ..plain.config.clone() }, ..plain };
     let mut network = Network::new(plain, dimensions, Options::default(), train.threads_used());

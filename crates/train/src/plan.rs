@@ -1,6 +1,6 @@
 //! What a run will take, before it starts: parameters, arithmetic, memory, disk and time.
 
-use crate::arena::{Extent, buffer_floats, codes_per_block, floats_per_block};
+use crate::arena::{Extent, activation_bytes, buffer_floats};
 use crate::config::{ConfigError, RunConfig};
 use crate::course::Course;
 use crate::loss::cross_entropy::chunk_rows;
@@ -83,6 +83,8 @@ pub struct Flops {
     pub head: u64,
     /// scores and mixtures, forward and backward
     pub attention: u64,
+    /// the blocks' forward once more, where their activations are not kept
+    pub recomputed: u64,
 }
 
 impl Flops {
@@ -96,6 +98,7 @@ impl Flops {
             backward: 2 * forward,
             head: 6 * (config.hidden * config.vocabulary) as u64,
             attention: 7 * product,
+            recomputed: 0,
         }
     }
 
@@ -105,13 +108,23 @@ impl Flops {
             forward: self.forward + 2 * adapter,
             backward: self.forward + 4 * adapter,
             head: self.head / 3 * 2,
-            attention: self.attention,
+            ..self
         }
+    }
+
+    /// Counts a token of a run, whose last block is never computed twice.
+    pub fn of(config: &RunConfig) -> Self {
+        let RunConfig { model, train, .. } = config;
+        let all = Self::new(model, train.sequence);
+        let all = adapter_parameters(config).map_or(all, |adapter| all.beside(adapter));
+        let (layers, again) = (model.layers as u64, model.layers.saturating_sub(1) as u64);
+        let recomputed = (all.forward + all.attention / 7 * 2) / layers.max(1) * again;
+        Self { recomputed: if train.recompute { recomputed } else { 0 }, ..all }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.forward + self.backward + self.head + self.attention
+        self.forward + self.backward + self.head + self.attention + self.recomputed
     }
 }
 
@@ -132,7 +145,7 @@ pub struct Memory {
     pub ternary_packed: u64,
     /// w_λ in f32, where any step has λ < 1
     pub blended_weights: u64,
-    /// what every block keeps for the backward
+    /// what blocks keep for the backward, or read anew to compute it again
     pub activations: u64,
     /// buffers that blocks share
     pub buffers: u64,
@@ -166,7 +179,7 @@ impl Memory {
             ternary_codes: codes,
             ternary_packed: if ternary > 0 { packed_bytes(model) } else { 0 },
             blended_weights: if extent.blend { F32 * ternary } else { 0 },
-            activations: activation_bytes(model, extent),
+            activations: activation_bytes(model, extent, train.keep()) as u64,
             buffers: F32 * buffer_floats(model, extent.rows) as u64 - logits,
             logits,
         }
@@ -210,12 +223,6 @@ fn packed_bytes(config: &Config) -> u64 {
         packed_len(rows, cols) as u64
     });
     config.layers as u64 * block.sum::<u64>()
-}
-
-/// Bytes that all blocks keep from forward to backward: f32 streams and results, int8 inputs.
-fn activation_bytes(config: &Config, extent: Extent) -> u64 {
-    let block = F32 * floats_per_block(config, extent) as u64 + codes_per_block(config, extent) as u64;
-    config.layers as u64 * block
 }
 
 /// Steps after which a checkpoint is written: the schedule's boundaries and every `checkpoint_every`.
@@ -274,8 +281,7 @@ impl Plan {
         let RunConfig { model, train, .. } = config;
         let parameters = Parameters::new(model);
         let adapter = adapter_parameters(config);
-        let flops_per_token = Flops::new(model, train.sequence);
-        let flops_per_token = adapter.map_or(flops_per_token, |adapter| flops_per_token.beside(adapter));
+        let flops_per_token = Flops::of(config);
         let memory = Memory::new(config);
         let tokens = train.steps * train.tokens_per_step();
         let boundaries = config.schedule()?.boundaries();
@@ -346,8 +352,9 @@ impl Plan {
             ("projections backward", flops.backward),
             ("head, both ways", flops.head),
             ("attention, both ways", flops.attention),
+            ("blocks computed again", flops.recomputed),
         ];
-        for (kind, count) in kinds {
+        for (kind, count) in kinds.into_iter().filter(|(_, count)| *count > 0) {
             writeln!(f, "  {kind:<26}{:>16}", scaled(count as f64, "FLOP"))?;
         }
         Ok(())
@@ -465,6 +472,19 @@ mod tests {
         assert_eq!((dense.ternary_codes, dense.ternary_packed), (0, 0));
         let all: u64 = base.kinds().iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(base.total(), all);
+    }
+
+    #[test]
+    fn recomputing_saves_activations_and_costs_a_forward() {
+        let [kept, again] = [&[][..], &["train.recompute=true"]].map(|sets| plan("125m", sets));
+        let layers = 12;
+        assert!(again.memory.activations < 2 * kept.memory.activations / layers, "{:?}", again.memory);
+        assert_eq!(kept.flops_per_token.recomputed, 0);
+        let flops = again.flops_per_token;
+        assert!(
+            flops.recomputed > flops.forward * (layers - 1) / layers && flops.recomputed < flops.backward
+        );
+        assert!(again.seconds > kept.seconds && again.to_string().contains("blocks computed again"));
     }
 
     #[test]

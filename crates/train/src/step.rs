@@ -7,6 +7,7 @@
 //! loss = cross_entropy(head(norm x), targets)
 //! ```
 
+pub use crate::arena::Keep;
 use crate::arena::{Activations, Buffers, Extent, widest};
 use crate::block::{Backward, Block};
 use crate::clock::{self, Op};
@@ -70,8 +71,8 @@ pub struct Dimensions {
     pub blend: bool,
     /// what the products of the backward are summed in, and those of the forward where λ < 1 or layers are dense
     pub backward: Arithmetic,
-    /// nothing is ever trained: no gradients, and one block's activations at a time
-    pub forward_only: bool,
+    /// of a forward for the backward; where that is nothing, there are no gradients
+    pub keep: Keep,
 }
 
 /// Learns which gradients are final; see [`Network::forward_backward_watched`].
@@ -105,6 +106,8 @@ pub struct Network {
     pub ranks: Vec<usize>,
     rope: Rope,
     activations: Activations,
+    /// (T, H): the gradient of a block's result while the block is computed again, where blocks are
+    aside: Option<Vec<f32>>,
     buffers: Buffers,
 }
 
@@ -114,7 +117,7 @@ impl Network {
         let config = &weights.config;
         let shadow = |projection: Projection| {
             let (rows, cols) = projection.shape(config);
-            Shadow::new(rows, cols, dimensions.blend, !dimensions.forward_only)
+            Shadow::new(rows, cols, dimensions.blend, dimensions.keep != Keep::Nothing)
         };
         let shadows = match config.linear {
             LinearKind::Ternary => (0..config.layers).map(|_| Projection::ALL.map(shadow)).collect(),
@@ -161,10 +164,10 @@ impl Network {
             units: vec![0.0; rows],
             partials: vec![0.0; rows.div_ceil(norm::BACKWARD_ROWS) * widest(config)],
         };
-        let (gradients, kept) = match dimensions.forward_only {
-            true => (0, 1),
-            false => {
-                (adapter.as_ref().map_or(weights.data.len(), |adapter| adapter.data.len()), config.layers)
+        let gradients = match dimensions.keep {
+            Keep::Nothing => 0,
+            Keep::All | Keep::Inputs => {
+                adapter.as_ref().map_or(weights.data.len(), |adapter| adapter.data.len())
             }
         };
         let rank = adapter.as_ref().map_or(0, |adapter| adapter.rank.rank);
@@ -182,7 +185,8 @@ impl Network {
             precisions: vec![Precision::Integer; config.layers],
             ranks: Vec::new(),
             rope: Rope::new(config, dimensions.sequence),
-            activations: Activations::new(config, extent, kept),
+            activations: Activations::new(config, extent, dimensions.keep),
+            aside: (dimensions.keep == Keep::Inputs).then(|| vec![0.0; rows * config.hidden]),
             buffers: Buffers::new(config, rows),
             adapter,
             weights,
@@ -402,6 +406,13 @@ impl Network {
             }
             let saved = &mut self.activations.block(layer);
             let machine = &mut self.machine;
+            // What the last block kept is still there.
+            if let Some(aside) = self.aside.as_mut().filter(|_| layer + 1 < self.weights.config.layers) {
+                std::mem::swap(&mut self.buffers.stream, aside);
+                self.buffers.stream.copy_from_slice(saved.input);
+                block.forward(machine, saved, &mut self.buffers);
+                std::mem::swap(&mut self.buffers.stream, aside);
+            }
             let mut pass = Backward { block: &block, machine, gradients: &mut self.gradients, lesson };
             block.backward(&mut pass, saved, &mut self.buffers);
             ready(&mut self.gradients, self.weights.layout.blocks[layer].start());

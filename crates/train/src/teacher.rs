@@ -13,7 +13,7 @@ use crate::loss::relation::{self, Cut};
 use crate::ops::ROWS;
 use crate::ops::attention::Qkv;
 use crate::plan::available_memory;
-use crate::step::{Dimensions, MicroBatch, Network};
+use crate::step::{Dimensions, Keep, MicroBatch, Network};
 use checkpoint::Loaded;
 use formats::FileError;
 use kernels::pool::{PerWorker, Pool, Rows};
@@ -154,7 +154,7 @@ impl Lesson {
             sequence: config.train.sequence,
             blend: false,
             backward: config.train.backward.arithmetic(),
-            forward_only: true,
+            keep: Keep::Nothing,
         };
         let mut network = Network::new(weights, dimensions, Options::default(), config.train.threads_used());
         network

@@ -12,7 +12,7 @@ use train::ops::Precision;
 use train::optim::adam::{self, Adam};
 use train::optim::gradient_norm;
 use train::optim::muon::Muon;
-use train::step::{Dimensions, MicroBatch, Network};
+use train::step::{Dimensions, Keep, MicroBatch, Network};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -49,6 +49,10 @@ impl Golden {
     }
 
     fn network(&self, threads: usize, backward: Arithmetic) -> Network {
+        self.keeping(Keep::All, threads, backward)
+    }
+
+    fn keeping(&self, keep: Keep, threads: usize, backward: Arithmetic) -> Network {
         let config = &self.case.model;
         let mut weights = Weights::zeros(config);
         for tensor in Layout::new(config).tensors() {
@@ -57,8 +61,7 @@ impl Golden {
         }
         let shape = &self.file.info("tokens").unwrap().shape;
         let blend = self.case.lambda < 1.0;
-        let dimensions =
-            Dimensions { batch: shape[0], sequence: shape[1], blend, backward, forward_only: false };
+        let dimensions = Dimensions { batch: shape[0], sequence: shape[1], blend, backward, keep };
         let options = Options { label_smoothing: self.case.label_smoothing, z_loss: self.case.z_loss };
         let mut network = Network::new(weights, dimensions, options, threads);
         network.renew(self.case.lambda);
@@ -186,6 +189,32 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
             }
         }
     }
+}
+
+#[test]
+fn blocks_computed_again_leave_the_same_bits() {
+    let mut recomputed = 0;
+    for golden in Golden::all() {
+        let batch = golden.batch();
+        for arithmetic in [Arithmetic::F32, Arithmetic::Bfp16] {
+            let [kept, again] = [Keep::All, Keep::Inputs].map(|keep| {
+                let mut network = golden.keeping(keep, 2, arithmetic);
+                // Twice, so that nothing of the first step may be left over in the second.
+                let loss =
+                    [(); 2].map(|()| network.forward_backward(batch.micro(), batch.factor()).to_bits());
+                (loss, network.gradients)
+            });
+            assert!(
+                kept == again,
+                "{}, {arithmetic:?}: losses {:?}, {:?}",
+                golden.case.name,
+                kept.0,
+                again.0
+            );
+            recomputed += golden.case.model.layers - 1;
+        }
+    }
+    assert!(recomputed > 0, "no case has a second block");
 }
 
 /// Without quantisation, rounding is all that differs. With it, a code that flips in one implementation and not in

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use train::config::StartConfig;
 use train::frozen::Frozen;
 use train::loss::cross_entropy::Options;
-use train::step::{Dimensions, MicroBatch, Network};
+use train::step::{Dimensions, Keep, MicroBatch, Network};
 use train::{Limits, Outcome, RunConfig, TrainError, Trainer};
 
 fn golden() -> PathBuf {
@@ -38,7 +38,7 @@ fn relative(actual: &[f32], expected: &[f32]) -> f64 {
 
 fn adapted(base: Frozen, adapter: Adapter, batch: usize, sequence: usize) -> Network {
     let backward = Arithmetic::F32;
-    let dimensions = Dimensions { batch, sequence, blend: false, backward, forward_only: false };
+    let dimensions = Dimensions { batch, sequence, blend: false, backward, keep: Keep::All };
     let mut network = Network::adapted(base, adapter, dimensions, Options::default(), 2);
     network.renew(1.0);
     network

@@ -13,7 +13,7 @@ use model::{Config, LinearKind, Weights, reference};
 use std::path::Path;
 use train::config::{HealConfig, StartConfig, SubNorm};
 use train::loss::cross_entropy::Options;
-use train::step::{Dimensions, MicroBatch, Network};
+use train::step::{Dimensions, Keep, MicroBatch, Network};
 use train::{Limits, Outcome, RunConfig, Trainer};
 
 fn finish(trainer: &mut Trainer) -> Outcome {
@@ -40,13 +40,8 @@ fn only_answers_are_scored() {
     scored.iter().for_each(|at| targets[*at] = (tokens[*at] + 1) % 50);
     let weights = Weights::random(&config, 3);
     let run = |targets: &[u32]| {
-        let dimensions = Dimensions {
-            batch: 1,
-            sequence: 16,
-            blend: false,
-            backward: Arithmetic::F32,
-            forward_only: false,
-        };
+        let dimensions =
+            Dimensions { batch: 1, sequence: 16, blend: false, backward: Arithmetic::F32, keep: Keep::All };
         let mut network = Network::new(weights.clone(), dimensions, Options::default(), 1);
         network.renew(1.0);
         let loss = network.forward_backward(MicroBatch { tokens: &tokens, targets, starts: &starts }, 1.0);

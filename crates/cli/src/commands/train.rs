@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// Go on with the run in --out from its newest sound checkpoint
     #[arg(long)]
     pub resume: bool,
+    /// Compute activations again in the backward instead of keeping them: less memory, more time, the same bits
+    #[arg(long)]
+    pub recompute: bool,
     /// Stop after this time with a checkpoint to resume from: 90s, 60m, 8h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub max_time: Option<Duration>,
@@ -97,7 +100,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
         Ok(RunConfig::resolve(preset.as_deref(), run.config.as_deref(), &run.sets()?)?)
     };
-    Ok(run.execute(&Wanted { config: &config, is_given: is_given || !run.set.is_empty() })?.code())
+    Ok(run.execute(&Wanted { config: &config, is_given: is_given || !run.sets()?.is_empty() })?.code())
 }
 
 /// How a command that makes a run came to its end.
@@ -148,9 +151,12 @@ impl RunArgs {
         }
     }
 
-    /// What was set by name, and by --sft.
+    /// What was set by name, by --recompute and by --sft.
     pub fn sets(&self) -> Result<Vec<String>> {
         let mut sets = self.set.clone();
+        if self.recompute {
+            sets.insert(0, "train.recompute=true".to_owned());
+        }
         if !self.sft.is_empty() {
             let files: toml::Value = toml::Value::try_from(&self.sft)?;
             sets.insert(0, format!("sft.files={files}"));

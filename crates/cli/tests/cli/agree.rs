@@ -7,7 +7,7 @@ use model::{Config, Layout, Weights, reference};
 use serde::Deserialize;
 use train::loss::cross_entropy::{IGNORE, Options};
 use train::optim::adam::{self, Adam};
-use train::step::{Dimensions, MicroBatch, Network};
+use train::step::{Dimensions, Keep, MicroBatch, Network};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -47,7 +47,7 @@ fn trained(case: &Case) -> Network {
         sequence: SEQUENCE,
         blend: case.lambda < 1.0,
         backward: Arithmetic::F32,
-        forward_only: false,
+        keep: Keep::All,
     };
     let options = Options { label_smoothing: 0.0, z_loss: 0.0 };
     let mut network = Network::new(golden_weights(case), dimensions, options, 2);
