@@ -47,6 +47,20 @@ fn artefacts() -> PathBuf {
     dir
 }
 
+/// What the script in a dumped page said.
+fn verdict(dom: &str) -> Option<&str> {
+    dom.split_once("data-visited=\"")?.1.split('"').next()
+}
+
+/// A page in a frame of `width` pixels: a headless window is never narrower than 500.
+fn framed(html: &str, width: u32) -> String {
+    let html = html.replace('&', "&amp;").replace('"', "&quot;");
+    let copy = "onload = () => document.body.dataset.visited = frames[0].document.body.dataset.visited";
+    format!(
+        "<body style='margin:0'><iframe style='width:{width}px;height:2400px;border:0' srcdoc=\"{html}\"></iframe><script>{copy}</script></body>"
+    )
+}
+
 #[test]
 fn the_page_opens_from_its_file_without_an_error() {
     let Some(browser) = chromium() else {
@@ -68,16 +82,13 @@ fn the_page_opens_from_its_file_without_an_error() {
         let visited = dir.path().join(format!("{name}-visited.html"));
         std::fs::write(&visited, html.replace("</body>", &format!("<script>{VISIT}</script></body>")))
             .unwrap();
-        // A phone's width is as narrow as a headless window can be.
         let kinds = [("wide", 1280), ("phone", 500)];
         for (kind, width) in kinds.into_iter().take(3 - runs.len()) {
             let Output { stdout, stderr, .. } = browse(browser, &profile, &visited, width, &["--dump-dom"]);
             let (dom, log) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
             let console: Vec<&str> = log.lines().filter(|line| line.contains(":CONSOLE")).collect();
             assert!(console.is_empty(), "{name}, {kind}: {console:?}");
-            let (_, rest) =
-                dom.split_once("data-visited=\"").unwrap_or_else(|| panic!("{name}, {kind}: {log}"));
-            assert_eq!(rest.split('"').next(), Some("sound"), "{name}, {kind}");
+            assert_eq!(verdict(&dom), Some("sound"), "{name}, {kind}: {log}");
             for section in SECTIONS {
                 assert!(dom.contains(&format!("<section id=\"{}\"", section.id())), "{}", section.id());
             }
@@ -102,6 +113,16 @@ fn the_page_opens_from_its_file_without_an_error() {
             assert!(
                 artefacts.join(format!("{name}-{kind}.png")).metadata().is_ok_and(|file| file.len() > 10_000)
             );
+        }
+        for width in [320, 390] {
+            let frame = dir.path().join("framed.html");
+            let html = std::fs::read_to_string(&visited).unwrap();
+            std::fs::write(&frame, framed(&html, width)).unwrap();
+            let picture = format!("--screenshot={}", artefacts.join(format!("{name}-{width}.png")).display());
+            let Output { stdout, stderr, .. } = browse(browser, &profile, &frame, 500, &["--dump-dom"]);
+            browse(browser, &profile, &frame, 500, &[&picture]);
+            let (dom, log) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+            assert_eq!(verdict(&dom), Some("sound"), "{name}, {width} pixels: {log}");
         }
     }
 }
