@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""By hand: llama.cpp and this project read each other's ternary GGUF files and give the same greedy tokens.
+"""By hand: llama.cpp and this project read each other's ternary GGUF files and give the same greedy tokens, and
+`diagnose --against` takes llama.cpp's log-probabilities.
 
     python llama_cpp_check.py --trilobit target/release/trilobit --data DATA
 
@@ -40,6 +41,35 @@ def ours(trilobit: Path, path: Path, prompt: list[int], steps: int) -> list[int]
     return tokens
 
 
+def log_probabilities(path: Path, ids: list[int], context: int, out: Path) -> None:
+    """Write what `llama-perplexity --kl-divergence-base` writes: whole chunks, rows of the second half but the last."""
+    chunks = np.array(ids[: len(ids) // context * context], np.int32).reshape(-1, context)
+    model = llama_cpp.Llama(model_path=str(path), n_ctx=context, logits_all=True, verbose=False)
+    with out.open("wb") as file:
+        file.write(b"_logits_" + np.array([context, model.n_vocab(), len(chunks)], np.int32).tobytes() + chunks.tobytes())
+        for chunk in chunks:
+            model.reset()
+            model.eval(chunk.tolist())
+            logits = np.array(model.scores[context // 2 : context - 1], np.float32)
+            logs = logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+            logs -= logits.max(1, keepdims=True)
+            lowest = np.maximum(logs.min(1), logs.max(1) - 16)
+            step = (logs.max(1) - lowest) / 65535
+            for row, low, unit in zip(logs, lowest, step):
+                codes = np.rint((np.maximum(row, low) - low) / unit).astype(np.uint16)
+                file.write(np.array([unit, low], np.float32).tobytes() + codes.tobytes() + b"\0\0" * (len(codes) % 2))
+
+
+def parity(trilobit: Path, path: Path, ids: list[int], work: Path) -> None:
+    log_probabilities(path, ids, 32, work / "base.kld")
+    command = [trilobit, "diagnose", path, "--against", work / "base.kld", "--json"]
+    report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    line = next(line for line in report["probes"] if line["code"] == "P108")
+    print(f"{path.name}: {line['outcome']}", flush=True)
+    if not line["ran"] or any(finding["code"] == "P108" for finding in report["findings"]):
+        raise SystemExit(report["findings"])
+
+
 def quantise(source: Path, target: Path, file_type: int) -> None:
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = file_type
@@ -64,6 +94,8 @@ def main() -> None:
             command = [args.trilobit, "export", "gguf", folder / "bitllama-3M.bin", "--tokenizer", folder / "tokenizer.json",
                        "--type", kind, "--out", f"{work}/{kind}.gguf"]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        float_model = Path(work, "f16.gguf")
+        parity(args.trilobit, float_model, prompts[0] + theirs(float_model, prompts[0], 64), Path(work))
         for kind, file_type in FILE_TYPES.items():
             quantise(Path(work, "f16.gguf"), Path(work, f"theirs-{kind}.gguf"), file_type)
             for name in (f"{kind}.gguf", f"theirs-{kind}.gguf"):

@@ -1,4 +1,4 @@
-//! Bytes on disk, hostile until proven good: safetensors, GGUF, llama2.c, memory maps, atomic files.
+//! Bytes on disk, hostile until proven good: safetensors, GGUF, llama2.c, dumped logits, memory maps, atomic files.
 //!
 //! Everything here reads with a bound from [`limits`] and writes so that a kill at any moment leaves
 //! either the old content or the new one, never a part.
@@ -11,6 +11,7 @@ pub mod folder;
 pub mod gguf;
 #[cfg(test)]
 mod hostile;
+pub mod kld;
 pub mod limits;
 pub mod llama2c;
 pub mod manifest;

@@ -35,7 +35,8 @@ struct Examine {
     /// A run folder, a checkpoint, a Hugging Face folder, a GGUF or llama2.c file, a training configuration (TOML, YAML,
     /// JSON), or a log (CSV, JSON lines, trainer_state.json)
     path: Option<PathBuf>,
-    /// The same model in another format, or the logits that another engine dumped (.npy, .jsonl)
+    /// The same model in another format, or the logits that another engine dumped (.npy, .jsonl, or the file of llama.cpp's
+    /// llama-perplexity --kl-divergence-base)
     #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
     /// The token ids after which the logits of an .npy were dumped, separated by commas

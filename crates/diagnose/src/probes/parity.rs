@@ -2,7 +2,8 @@
 //!
 //! With `--against` the model is compared with another form of it (any format), or with logits that another engine dumped: an
 //! `.npy` of shape (V) or (T, V) with `--ids`, or a `.jsonl` with a line `{"ids", "logits", "hidden"}` for each prompt, where
-//! `hidden` is the stream of the last position after each layer. Without it the fast engine is compared with the slow reference.
+//! `hidden` is the stream of the last position after each layer, or the file that llama.cpp's `llama-perplexity` writes with
+//! `--kl-divergence-base`. Without it the fast engine is compared with the slow reference.
 //!
 //! Equal forms differ by rounding and by activation codes that flip by one: cosines above 0.995 of the logits, above 0.9999 of
 //! layers in the same precision. Below 0.98, or with fewer than three of four best tokens equal, they are different models.
@@ -17,6 +18,7 @@ use super::references::Dump;
 use super::{Case, Measured, Outcome, Probe, ProbeError, Reference};
 use crate::Sign;
 use crate::finding::number;
+use formats::kld;
 use infer::Engine;
 use model::Source;
 use model::reference::Network;
@@ -37,7 +39,7 @@ impl Probe for Parity {
         let source = &*case.model.source;
         let prompts = infer::prompts(case.model.config().vocabulary, case.tokenizer);
         match &case.against {
-            Some(Reference::Dumped(dumps)) => against_dumps(source, dumps),
+            Some(Reference::Dumped(dumps)) => against_dumps(case, dumps),
             Some(Reference::Model(other)) => against_model(case, &*other.source, &prompts),
             None => against_slow(source, &prompts),
         }
@@ -174,8 +176,18 @@ fn against_model(case: &Case, other: &dyn Source, prompts: &[Vec<u32>]) -> Resul
     Ok(judge("against the other model", &nearness, more))
 }
 
-fn against_dumps(source: &dyn Source, dumps: &[Dump]) -> Result<Outcome, ProbeError> {
+/// How far each is above the lowest that is told apart from the row's best, as llama.cpp keeps log-probabilities.
+fn cut_off(row: &[f32]) -> Vec<f32> {
+    let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // a NaN stays one
+    row.iter().map(|x| x - best + kld::DEPTH).map(|x| if x < 0.0 { 0.0 } else { x }).collect()
+}
+
+fn against_dumps(case: &Case, dumps: &[Dump]) -> Result<Outcome, ProbeError> {
+    let source = &*case.model.source;
     let config = source.config();
+    let first = dumps.first().and_then(|dump| dump.ids.first());
+    let begin = case.model.bos.filter(|bos| first == Some(bos));
     let engine = engine(source, 1.0)?;
     let mut nearness = Nearness::default();
     for dump in dumps {
@@ -188,13 +200,19 @@ fn against_dumps(source: &dyn Source, dumps: &[Dump]) -> Result<Outcome, ProbeEr
                 fix: None,
             }));
         }
-        let ours = all(&engine, &dump.ids)?;
+        let mut ids = dump.ids.clone();
+        if let Some(begin) = begin.filter(|_| dump.is_cut) {
+            ids[0] = begin;
+        }
+        let ours = all(&engine, &ids)?;
         let rows = dump.logits.len() / dump.vocabulary;
         let ours = &ours[(dump.ids.len() - rows) * config.vocabulary..];
-        dump.logits
-            .chunks(dump.vocabulary)
-            .zip(ours.chunks(config.vocabulary))
-            .for_each(|(a, b)| nearness.add(a, b));
+        dump.logits.chunks(dump.vocabulary).zip(ours.chunks(config.vocabulary)).for_each(|(a, b)| match dump
+            .is_cut
+        {
+            true => nearness.add(&cut_off(a), &cut_off(&b[..a.len().min(b.len())])),
+            false => nearness.add(a, b),
+        });
     }
     Ok(judge("against the dumped logits", &nearness, layers(source, dumps)?))
 }

@@ -2,7 +2,7 @@
 
 use crate::keys;
 use checkpoint::{Loaded, OpenOptions};
-use formats::{FileError, Kind, bounded, npy};
+use formats::{FileError, Kind, bounded, kld, npy};
 use serde_json::Value;
 use std::path::Path;
 
@@ -19,19 +19,25 @@ pub enum Reference {
 pub struct Dump {
     /// what it read
     pub ids: Vec<u32>,
-    /// (rows, V): after each id, or after the last only
+    /// (rows, V): after the last ids; all of them, or only one
     pub logits: Vec<f32>,
     /// V
     pub vocabulary: usize,
     /// (L, H): the stream of the last position after each layer, where it was dumped
     pub hidden: Vec<Vec<f32>>,
+    /// whether the logits are llama.cpp's log-probabilities, cut off [`kld::DEPTH`] below a row's best
+    pub is_cut: bool,
 }
+
+/// Stretches of text that are read of llama.cpp's log-probabilities.
+const CHUNKS_MAX: usize = 2;
 
 /// Longest file of lines, bytes.
 const LINES_BYTES_MAX: u64 = 1 << 31;
 
 /// Opens what `path` is: `.npy` of shape (V) or (T, V), whose ids are `ids`; `.jsonl` with a line
-/// `{"ids": [...], "logits": [[...]] or [...], "hidden": [[...]]}` for each prompt; or a model.
+/// `{"ids": [...], "logits": [[...]] or [...], "hidden": [[...]]}` for each prompt; what llama-perplexity writes with
+/// `--kl-divergence-base`; or a model.
 ///
 /// # Errors
 /// It is none of these, or its shapes do not belong together.
@@ -39,6 +45,7 @@ pub fn open(path: &Path, ids: Option<&[u32]>, options: &OpenOptions) -> Result<R
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("npy") => array(path, ids).map(|dump| Reference::Dumped(vec![dump])),
         Some("jsonl") => lines(path).map(Reference::Dumped),
+        _ if kld::is_one(path) => log_probabilities(path).map(Reference::Dumped),
         _ => checkpoint::open_with(path, options).map(|model| Reference::Model(Box::new(model))),
     }
 }
@@ -52,12 +59,24 @@ fn array(path: &Path, ids: Option<&[u32]>) -> Result<Dump, FileError> {
     let vocabulary = shape.last().copied().unwrap_or(0);
     let rows = logits.len().checked_div(vocabulary).unwrap_or(0);
     match vocabulary > 1 && (rows == 1 || rows == ids.len()) {
-        true => Ok(Dump { ids: ids.to_vec(), logits, vocabulary, hidden: Vec::new() }),
+        true => Ok(Dump { ids: ids.to_vec(), logits, vocabulary, ..Dump::default() }),
         false => unfit(
             "its shape is neither (V) nor (T, V) for these ids",
             "dump the logits again, or check --ids",
         ),
     }
+}
+
+fn log_probabilities(path: &Path) -> Result<Vec<Dump>, FileError> {
+    let (vocabulary, chunks) = kld::read(path, CHUNKS_MAX)?;
+    let dump = |chunk: kld::Chunk| Dump {
+        ids: chunk.ids,
+        logits: chunk.rows,
+        vocabulary,
+        is_cut: true,
+        ..Dump::default()
+    };
+    Ok(chunks.into_iter().map(dump).collect())
 }
 
 fn lines(path: &Path) -> Result<Vec<Dump>, FileError> {
@@ -99,6 +118,7 @@ fn parse(value: &Value) -> Option<Dump> {
         logits: rows.concat(),
         vocabulary,
         hidden,
+        is_cut: false,
     })
 }
 

@@ -48,6 +48,26 @@ fn planted_faults_are_found_and_put_right() {
     }
 }
 
+/// What `llama-perplexity --kl-divergence-base` would write of these logits after these ids.
+fn log_probabilities(ids: &[u32], logits: &[Vec<f32>]) -> Vec<u8> {
+    let context = ids.len() + 1;
+    let vocabulary = logits[0].len();
+    let mut bytes = b"_logits_".to_vec();
+    [context, vocabulary, 1].iter().for_each(|number| bytes.extend((*number as i32).to_le_bytes()));
+    ids.iter().chain(&[0]).for_each(|id| bytes.extend(id.to_le_bytes()));
+    for row in &logits[context / 2..] {
+        let largest = row.iter().copied().fold(f32::MIN, f32::max);
+        let total = largest + row.iter().map(|x| (x - largest).exp()).sum::<f32>().ln();
+        let lowest = row.iter().copied().fold(f32::MAX, f32::min).max(largest - 16.0);
+        let step = (largest - lowest) / 65535.0;
+        [step, lowest - total].iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+        let code = |x: &f32| ((x.max(lowest) - lowest) / step).round() as u16;
+        row.iter().map(code).for_each(|code| bytes.extend(code.to_le_bytes()));
+        bytes.extend(&[0, 0][..2 * (vocabulary % 2)]);
+    }
+    bytes
+}
+
 /// The golden folders hold what transformers says about random models of nine families.
 #[test]
 fn logits_that_transformers_dumped_agree() {
@@ -58,15 +78,26 @@ fn logits_that_transformers_dumped_agree() {
         let expected: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
         let line = serde_json::json!({"ids": expected["ids"], "logits": expected["logits"]});
-        let dump = dir.path().join("dump.jsonl");
+        let (dump, cut) = (dir.path().join("dump.jsonl"), dir.path().join("dump.kld"));
         std::fs::write(&dump, format!("{line}\n")).unwrap();
+        let ids: Vec<u32> = serde_json::from_value(expected["ids"].clone()).unwrap();
+        let mut logits: Vec<Vec<f32>> = serde_json::from_value(expected["logits"].clone()).unwrap();
+        std::fs::write(&cut, log_probabilities(&ids, &logits)).unwrap();
         let patient = diagnose::open(&folder, &OpenOptions::default(), &mut |_, _| ()).unwrap();
-        let request = Request { against: Some(&dump), ids: None };
-        let report = probes::run(&patient, &request, &mut |_| ()).unwrap();
-        let parity = report.measured.iter().find(|line| line.code == "P108").unwrap();
-        assert!(parity.ran && parity.outcome.contains("against the dumped logits"), "{parity:?}");
-        let signs: Vec<_> = report.findings.iter().filter(|finding| finding.code == "P108").collect();
-        assert!(signs.is_empty(), "{}: {signs:?}", folder.display());
+        let signs = |dump: &Path| {
+            let request = Request { against: Some(dump), ids: None };
+            let report = probes::run(&patient, &request, &mut |_| ()).unwrap();
+            let parity = report.measured.iter().find(|line| line.code == "P108").unwrap();
+            assert!(parity.ran && parity.outcome.contains("against the dumped logits"), "{parity:?}");
+            report.findings.into_iter().filter(|finding| finding.code == "P108").collect::<Vec<_>>()
+        };
+        for dump in [&dump, &cut] {
+            let signs = signs(dump);
+            assert!(signs.is_empty(), "{}: {signs:?}", folder.display());
+        }
+        logits.iter_mut().for_each(|row| row.rotate_left(1));
+        std::fs::write(&cut, log_probabilities(&ids, &logits)).unwrap();
+        assert!(!signs(&cut).is_empty(), "{}: another model's log-probabilities agree", folder.display());
         families += 1;
     }
     assert!(families >= 9, "{families} families");
