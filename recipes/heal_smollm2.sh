@@ -32,7 +32,9 @@ heal() {
 heal text "${STEPS:-1600}"
 heal teacher "${STEPS_TEACHER:-1300}" --teacher "$model" \
     --set distill.cross_entropy=0.2 --set distill.hidden=0.5 --set distill.hidden_kind=normalised-mse
+"$trilobit" eval perplexity "$model" --text "$valid" --window 1024
 for name in text teacher; do
+    "$trilobit" eval perplexity "$out/$name" --text "$valid" --window 1024
     "$trilobit" export gguf "$out/$name" --type i2_s --out "$out/$name-i2_s.gguf"
     "$trilobit" export gguf "$out/$name" --type tq2_0 --out "$out/$name-tq2_0.gguf"
 done

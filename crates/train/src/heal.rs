@@ -116,7 +116,7 @@ fn insert_sub_norms(config: &RunConfig, plain: Weights, material: &Material) -> 
         sequence: train.sequence,
         blend: false,
         backward: Arithmetic::F32,
-        keep: Keep::All,
+        keep: Keep::Nothing,
     };
     let plain = Weights { config: Config { linear: LinearKind::Dense, ..plain.config.clone() }, ..plain };
     let mut network = Network::new(plain, dimensions, Options::default(), train.threads_used());

@@ -143,6 +143,8 @@ pub struct Memory {
     pub ternary_codes: u64,
     /// the codes again, as the kernels read them
     pub ternary_packed: u64,
+    /// the head twice, as the products of the logits and of their gradients read it
+    pub head_packed: u64,
     /// w_λ in f32, where any step has λ < 1
     pub blended_weights: u64,
     /// what blocks keep for the backward, or read anew to compute it again
@@ -178,6 +180,7 @@ impl Memory {
             adapter: F32 * adapter.unwrap_or(0),
             ternary_codes: codes,
             ternary_packed: if ternary > 0 { packed_bytes(model) } else { 0 },
+            head_packed: 2 * (model.vocabulary * model.hidden) as u64 * train.backward.arithmetic().bytes(),
             blended_weights: if extent.blend { F32 * ternary } else { 0 },
             activations: activation_bytes(model, extent, train.keep()) as u64,
             buffers: F32 * buffer_floats(model, extent.rows) as u64 - logits,
@@ -185,7 +188,7 @@ impl Memory {
         }
     }
 
-    fn kinds(&self) -> [(&'static str, u64); 10] {
+    fn kinds(&self) -> [(&'static str, u64); 11] {
         [
             ("latent weights, f32", self.latent_weights),
             ("gradients, f32", self.gradients),
@@ -193,6 +196,7 @@ impl Memory {
             ("adapter, f32", self.adapter),
             ("ternary codes, int8", self.ternary_codes),
             ("ternary packed", self.ternary_packed),
+            ("head packed, both ways", self.head_packed),
             ("blended weights, f32", self.blended_weights),
             ("activations kept", self.activations),
             ("shared buffers", self.buffers),
@@ -472,6 +476,12 @@ mod tests {
         assert_eq!((dense.ternary_codes, dense.ternary_packed), (0, 0));
         let all: u64 = base.kinds().iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(base.total(), all);
+    }
+
+    #[test]
+    fn the_packed_head_is_counted() {
+        let [codes, floats] = [&[][..], &["train.backward=f32"]].map(|sets| plan("books10m", sets).memory);
+        assert_eq!((codes.head_packed, floats.head_packed), (4 * 8192 * 256, 8 * 8192 * 256));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! ```
 
 pub use crate::arena::Keep;
-use crate::arena::{Activations, Buffers, Extent, widest};
+use crate::arena::{Activations, Buffers, Extent, Saved, widest};
 use crate::block::{Backward, Block};
 use crate::clock::{self, Op};
 use crate::frozen::Frozen;
@@ -275,13 +275,11 @@ impl Network {
 
     /// Calls `visit(layer, norm, x (T, W))` with what each sub-norm would read, for a slice through a dense network without them.
     pub fn observe_sub_norms(&mut self, slice: MicroBatch, visit: &mut dyn FnMut(usize, Norm, &[f32])) {
-        self.forward(slice);
-        for layer in 0..self.weights.config.layers {
-            let mut saved = self.activations.block(layer);
+        self.forward_watched(slice, &mut |layer, saved| {
             for norm in [Norm::AttentionSub, Norm::FfnSub] {
                 visit(layer, norm, saved.norm(norm).floats);
             }
-        }
+        });
     }
 
     /// The logits of the slice whose head input is in `buffers.branch`.
@@ -303,6 +301,11 @@ impl Network {
     }
 
     fn forward(&mut self, batch: MicroBatch) {
+        self.forward_watched(batch, &mut |_, _| {});
+    }
+
+    /// Calls `visit(layer, what it keeps)` after each block.
+    fn forward_watched(&mut self, batch: MicroBatch, visit: &mut dyn FnMut(usize, &mut Saved)) {
         let table = self.weights.layout.embedding.of(&self.weights.data);
         embedding::forward(&mut self.buffers.stream, table, batch.tokens, self.weights.config.hidden);
         for layer in 0..self.weights.config.layers {
@@ -319,6 +322,7 @@ impl Network {
             let saved = &mut self.activations.block(layer);
             block.forward(&mut self.machine, saved, &mut self.buffers);
             self.taps.take(layer, &self.buffers.stream, Qkv { q: saved.q, k: saved.k, v: saved.v });
+            visit(layer, saved);
         }
     }
 

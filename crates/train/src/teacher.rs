@@ -250,6 +250,11 @@ impl Lesson {
         }
     }
 
+    /// Whether what it says about next tokens counts in this step.
+    pub(crate) fn speaks(&self) -> bool {
+        self.weights.logits != 0.0
+    }
+
     /// What it says about the next token after some rows of the slice.
     pub(crate) fn say(&mut self, rows: Range<usize>) -> Said<'_> {
         let logits: &mut [f32] = match (&mut self.network, self.candidates_known) {
@@ -270,6 +275,9 @@ impl Lesson {
 
     /// Keeps what the teacher said about a slice, and sums up.
     pub(crate) fn heard(&mut self, slice: MicroBatch) {
+        if !self.speaks() {
+            return;
+        }
         if let (false, Some(cache)) = (self.candidates_known, &mut self.cache) {
             self.failure = self.failure.take().or(cache.keep(slice, &self.candidates).err());
         }

@@ -13,6 +13,16 @@ pub enum Arithmetic {
     Bfp16,
 }
 
+impl Arithmetic {
+    /// Bytes that an element of an operand takes when it is packed.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bfp16 => 2,
+        }
+    }
+}
+
 /// Packs panels and multiplies two of them in registers. Names are `{arch}-{type}-{MR}x{NR}`.
 ///
 /// Packed elements are slots of four bytes: one f32, or the codes of two neighbouring depths, the first in the low half.

@@ -89,6 +89,10 @@ pub fn forward_backward(
             Some(Gradients { lesson: None, factor, .. }) => {
                 score(machine, options, (logits, losses), targets, Some(*factor));
             }
+            Some(Gradients { lesson: Some(lesson), factor, .. }) if !lesson.speaks() => {
+                let factor = *factor * lesson.weights.cross_entropy;
+                score(machine, options, (logits, losses), targets, Some(factor));
+            }
             Some(Gradients { lesson: Some(lesson), factor, .. }) => {
                 learn(machine, options, (logits, losses), targets, (lesson.say(rows), *factor));
             }
