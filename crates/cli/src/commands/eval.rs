@@ -3,7 +3,6 @@
 use super::generate::ModelArgs;
 use anyhow::Result;
 use eval::Windows;
-use formats::bounded;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,7 +27,7 @@ enum Measure {
 struct PerplexityArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The text, UTF-8
+    /// The text, UTF-8; also compressed: .gz .zst .xz
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
     /// Tokens the model sees at a time [default: the model's context]
@@ -51,7 +50,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn perplexity(args: &PerplexityArgs) -> Result<ExitCode> {
-    let text = bounded::read_text(&args.text, TEXT_BYTES_MAX)?;
+    let text = data::source::whole(&args.text, TEXT_BYTES_MAX)?;
     let model = args.model.open()?;
     let context = model.engine.config().context;
     let window = args.window.unwrap_or(context);

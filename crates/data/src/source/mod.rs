@@ -9,6 +9,7 @@ mod text;
 
 use crate::DataError;
 use compression::Compression;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file format that holds documents.
@@ -86,6 +87,26 @@ pub struct Document {
 /// line beyond [`SourceOptions::document_bytes_max`].
 pub fn documents(paths: &[PathBuf], options: &SourceOptions) -> Result<Documents, DataError> {
     Ok(Documents { files: files::expand(paths)?.into_iter(), options: options.clone(), current: None })
+}
+
+/// All of one UTF-8 file, also a compressed one, as it is.
+///
+/// # Errors
+/// It does not exist, is damaged, no text, or longer than `bytes_max` bytes.
+pub fn whole(path: &Path, bytes_max: u64) -> Result<String, DataError> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let compression = Compression::of(&extension);
+    let mut bytes = Vec::new();
+    let read = compression.open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|e| compression.broken(path, bytes.len() as u64, &e))?;
+    if bytes.len() as u64 > bytes_max {
+        let what = format!("it is longer than {bytes_max} bytes of text");
+        return Err(DataError::content(path, what, "give a shorter one, or its beginning"));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let what = format!("it is not UTF-8 text: byte {}", e.utf8_error().valid_up_to());
+        DataError::content(path, what, "check that this is the file you meant, or convert it to UTF-8")
+    })
 }
 
 /// The lines of one `.jsonl` file, also compressed.
@@ -222,6 +243,29 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), count);
+    }
+
+    #[test]
+    fn a_whole_file_is_read_as_it_is_also_compressed() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "One.\n<|endoftext|>\n\n Two, é. \n";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        let files = [("a.txt", text.as_bytes()), ("a.txt.gz", &gzip), ("a.raw.ZST", &zstd)];
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(whole(&path, text.len() as u64).unwrap(), text, "{name}");
+            assert!(whole(&path, 9).unwrap_err().to_string().contains("longer than 9 bytes"), "{name}");
+            std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+            assert!(name == "a.txt" || whole(&path, 99).unwrap_err().to_string().contains("cut short"));
+        }
+        let path = dir.path().join("binary");
+        std::fs::write(&path, b"ab\xff").unwrap();
+        assert!(whole(&path, 9).unwrap_err().to_string().contains("byte 2"));
+        assert!(whole(&dir.path().join("none"), 9).is_err());
     }
 
     #[test]
