@@ -49,7 +49,8 @@ def log_probabilities(path: Path, ids: list[int], context: int, out: Path) -> No
         file.write(b"_logits_" + np.array([context, model.n_vocab(), len(chunks)], np.int32).tobytes() + chunks.tobytes())
         for chunk in chunks:
             model.reset()
-            model.eval(chunk.tolist())
+            # Every chunk is read behind the token that begins a text, and the file does not say so.
+            model.eval([model.token_bos() if chunks[0][0] == model.token_bos() else int(chunk[0]), *chunk[1:].tolist()])
             logits = np.array(model.scores[context // 2 : context - 1], np.float32)
             logs = logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
             logs -= logits.max(1, keepdims=True)
@@ -94,8 +95,8 @@ def main() -> None:
             command = [args.trilobit, "export", "gguf", folder / "bitllama-3M.bin", "--tokenizer", folder / "tokenizer.json",
                        "--type", kind, "--out", f"{work}/{kind}.gguf"]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        float_model = Path(work, "f16.gguf")
-        parity(args.trilobit, float_model, prompts[0] + theirs(float_model, prompts[0], 64), Path(work))
+        ternary = Path(work, "tq2_0.gguf")
+        parity(args.trilobit, ternary, prompts[0] + theirs(ternary, prompts[0], 64), Path(work))
         for kind, file_type in FILE_TYPES.items():
             quantise(Path(work, "f16.gguf"), Path(work, f"theirs-{kind}.gguf"), file_type)
             for name in (f"{kind}.gguf", f"theirs-{kind}.gguf"):
