@@ -176,11 +176,12 @@ fn codes_per_block(config: &Config, extent: Extent) -> usize {
     if kept(config, extent).0 { extent.rows * norms } else { 0 }
 }
 
-/// Bytes of the arena.
+/// Bytes of the arena, and of a gradient that is put aside while a block is computed again.
 pub fn activation_bytes(config: &Config, extent: Extent, keep: Keep) -> usize {
     let block = size_of::<f32>() * floats_per_block(config, extent) + codes_per_block(config, extent);
     let input = size_of::<f32>() * extent.rows * config.hidden;
-    keep.blocks(config.layers) * block + keep.inputs(config.layers) * input
+    let aside = usize::from(keep == Keep::Inputs);
+    keep.blocks(config.layers) * block + (keep.inputs(config.layers) + aside) * input
 }
 
 /// Buffers that blocks share, overwritten by each.

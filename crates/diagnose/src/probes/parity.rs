@@ -207,12 +207,12 @@ fn against_dumps(case: &Case, dumps: &[Dump]) -> Result<Outcome, ProbeError> {
         let ours = all(&engine, &ids)?;
         let rows = dump.logits.len() / dump.vocabulary;
         let ours = &ours[(dump.ids.len() - rows) * config.vocabulary..];
-        dump.logits.chunks(dump.vocabulary).zip(ours.chunks(config.vocabulary)).for_each(|(a, b)| match dump
-            .is_cut
-        {
-            true => nearness.add(&cut_off(a), &cut_off(&b[..a.len().min(b.len())])),
-            false => nearness.add(a, b),
-        });
+        for (a, b) in dump.logits.chunks(dump.vocabulary).zip(ours.chunks(config.vocabulary)) {
+            match dump.is_cut {
+                true => nearness.add(&cut_off(a), &cut_off(&b[..a.len().min(b.len())])),
+                false => nearness.add(a, b),
+            }
+        }
     }
     Ok(judge("against the dumped logits", &nearness, layers(source, dumps)?))
 }
