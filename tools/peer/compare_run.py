@@ -44,6 +44,8 @@ def peer_losses(args: argparse.Namespace, config: dict) -> list[dict]:
         command = [sys.executable, Path(__file__).with_name("train_torch.py"), "--initial", initial, "--batches",
                    args.batches, "--config", path, "--steps", str(args.steps), "--threads", str(args.threads),
                    "--dtype", args.dtype]
+        command += ["--part", str(args.part)] if args.part else []
+        command += ["--compile"] if args.compile else []
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = [json.loads(line) for line in output.splitlines()]
     return [line for line in lines if "loss" in line and "step" in line]
@@ -56,6 +58,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--part", type=int, help="sequences that PyTorch computes at a time")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--tolerance", type=float, default=0.02)
     args = parser.parse_args()
     lines = (args.run / "metrics.jsonl").read_text().splitlines()[: args.steps]

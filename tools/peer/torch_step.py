@@ -68,7 +68,7 @@ def main() -> None:
     losses, seconds = [], []
     for _ in range(args.warmup + args.steps):
         start = time.perf_counter()
-        losses.append(trainer.step(data, LEARNING_RATE, WEIGHT_DECAY)[0])
+        losses.append(trainer.step([data], LEARNING_RATE, WEIGHT_DECAY)[0])
         seconds.append(time.perf_counter() - start)
     timed = seconds[args.warmup :]
     print(json.dumps({

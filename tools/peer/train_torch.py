@@ -180,18 +180,23 @@ class Trainer:
                   {"params": [p for p in self.parameters if p.dim() == 1]}]
         self.optimiser = optimiser(groups, betas=tuple(run["betas"]), eps=run["epsilon"], fused=True)
 
-    def step(self, batch: tuple, lr: float, weight_decay: float) -> tuple[float, float]:
-        """(loss, gradient norm before clipping); `batch` is what the model's forward takes."""
+    def step(self, parts: list[tuple], lr: float, weight_decay: float) -> tuple[float, float]:
+        """(loss, gradient norm before clipping) of a batch in parts, each what the model's forward takes: the memory
+        of one part, the mean over the scored targets of all."""
         matrices, vectors = self.optimiser.param_groups
         matrices["lr"] = vectors["lr"] = lr
         matrices["weight_decay"], vectors["weight_decay"] = weight_decay, 0.0
-        with self.autocast:
-            loss = self.loss(*batch)
-        loss.backward()
+        scored = [int((targets != IGNORE).sum()) for _, targets, *_ in parts]
+        total = 0.0
+        for part, count in zip(parts, scored):
+            with self.autocast:
+                loss = self.loss(*part) * (count / sum(scored))
+            loss.backward()
+            total += loss.item()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return loss.item(), norm.item()
+        return total, norm.item()
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +204,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
                         help="bf16 is autocast: float32 weights and optimiser")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--compile", action="store_true", help="torch.compile the model and the loss")
+
+
+def parts_of(batches: dict[str, torch.Tensor], step: int, size: int, masked: bool, lam: float | None) -> list[tuple]:
+    """Batch `step` as parts of `size` sequences."""
+    tokens, targets = batches["tokens"][step].split(size), batches["targets"][step].split(size)
+    masks = [document_mask(starts) for starts in batches["starts"][step].split(size)] if masked else [None] * len(tokens)
+    blend = None if lam is None else torch.tensor(lam)
+    return [(*part, blend) for part in zip(tokens, targets, masks)]
 
 
 def per_step(value: float | list[float], steps: int) -> list[float]:
@@ -222,6 +235,7 @@ def main() -> None:
     parser.add_argument("--batches", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--steps", type=int, help="fewer than the batches hold")
+    parser.add_argument("--part", type=int, help="sequences to compute at a time (default: the whole batch)")
     add_engine_arguments(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -238,9 +252,8 @@ def main() -> None:
     seconds = []
     for s in range(steps):
         start = time.perf_counter()
-        mask = document_mask(batches["starts"][s]) if run["document_mask"] else None
-        blend = None if quantised else torch.tensor(lam[s])
-        loss, norm = trainer.step((batches["tokens"][s], batches["targets"][s], mask, blend), lr[s], decay[s])
+        parts = parts_of(batches, s, args.part or batch, run["document_mask"], None if quantised else lam[s])
+        loss, norm = trainer.step(parts, lr[s], decay[s])
         seconds.append(time.perf_counter() - start)
         print(json.dumps({"step": s, "loss": loss, "grad_norm": norm, "seconds": round(seconds[-1], 6)}), flush=True)
     print(json.dumps({
