@@ -6,6 +6,6 @@
 set -euo pipefail
 data=${1:?DATA and OUT are missing} out=${2:?OUT is missing}
 "$(dirname "$0")/../target/release/trilobit" train --preset books10m --data "$data" --out "$out" \
-  --set train.optimizer=muon --set train.batch=16 --set train.steps=950 --set train.validate_batches=10 \
-  --set train.record_every=190 \
+  --set train.optimizer=muon --set train.batch=16 --set train.steps=950 \
+  --set train.validate_batches=10 --set train.record_every=190 \
   --set schedule.kind=linear --set schedule.peak=6e-3 --set schedule.warmup=60 --set schedule.floor=0

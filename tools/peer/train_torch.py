@@ -187,10 +187,11 @@ class Trainer:
         matrices["lr"] = vectors["lr"] = lr
         matrices["weight_decay"], vectors["weight_decay"] = weight_decay, 0.0
         scored = [int((targets != IGNORE).sum()) for _, targets, *_ in parts]
+        shares = [count / sum(scored) for count in scored]
         total = 0.0
-        for part, count in zip(parts, scored):
+        for part, share in zip(parts, shares):
             with self.autocast:
-                loss = self.loss(*part) * (count / sum(scored))
+                loss = self.loss(*part) * share
             loss.backward()
             total += loss.item()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
