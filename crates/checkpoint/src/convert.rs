@@ -7,6 +7,7 @@ use crate::native::{self, SCALE_SUFFIX};
 use crate::progress::{Phase, Progress, Written};
 use crate::tensors_out::TensorsOut;
 use crate::ternary::Distortion;
+use formats::quant::BlockFormat;
 use formats::safetensors::{Dtype, TensorInfo};
 use formats::{FileError, Kind, atomic, folder};
 use model::layout::Named;
@@ -71,6 +72,16 @@ pub(crate) fn target(model: &Loaded, wants_ternary: bool, quantize: bool) -> Res
         ),
         (_, false) => unfit("its projections are ternary", "export it as online or offline"),
     }
+}
+
+/// What a format makes of values: whole blocks.
+pub(crate) fn round_trip(format: &dyn BlockFormat, values: &[f32]) -> Vec<f32> {
+    let Some(encode) = format.encoder() else { return values.to_vec() };
+    let mut bytes = vec![0; values.len() / format.block_elements() * format.block_bytes()];
+    encode(values, &mut bytes);
+    let mut out = vec![0.0; values.len()];
+    format.decode_blocks(&bytes, &[], &mut out);
+    out
 }
 
 /// Gives the values of a tensor to `take`, some rows at a time.

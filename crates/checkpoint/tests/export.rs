@@ -184,6 +184,28 @@ fn a_folder_that_exists_is_left_alone_and_odd_rows_are_named() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "no leftovers");
 }
 
+#[test]
+fn scales_stay_as_they_are_where_other_values_become_bf16() {
+    let dir = testkit::temp_dir();
+    let model = native(&dir.path().join("native"), &base());
+    let packed = dir.path().join("packed");
+    hf::export(&model, &packed, &Options { bf16: true, ..options(Storing::Offline) }, &mut ()).unwrap();
+    let packed = checkpoint::open(&packed).unwrap();
+    let found = compare::tensors(&*model.source, &*packed.source, |_| ()).unwrap();
+    assert!(found.iter().all(|tensor| tensor.codes == 0 && tensor.scale_error() == 0.0), "{found:?}");
+    assert!(found.iter().any(|tensor| tensor.relative > 0.0), "values are rounded");
+    // Codes survive as latent values of BF16, the scale only nearly.
+    let online = Options { bf16: true, ..options(Storing::Online) };
+    hf::export(&packed, &dir.path().join("online"), &online, &mut ()).unwrap();
+    // Latent values do not: some lie at the edge between two codes.
+    let out = dir.path().join("out");
+    let sentence = hf::export(&model, &out, &online, &mut ()).unwrap_err().to_string();
+    for part in ["BF16", "codes", "--dtype f32", "--mode offline"] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    assert!(!out.exists());
+}
+
 /// A healing that was stopped on its way is no ternary model yet.
 #[test]
 fn what_has_not_reached_lambda_1_is_written_only_where_that_is_asked_for() {

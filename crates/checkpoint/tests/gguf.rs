@@ -1,6 +1,8 @@
 //! GGUF files written here and read again; the tokenizer through GGUF and back; a real file where it is.
 
-use checkpoint::{Loaded, OpenOptions, TokenizerFrom, gguf, hf};
+use checkpoint::{Loaded, OpenOptions, Phase, Progress, TokenizerFrom, Written, gguf, hf};
+use formats::FileError;
+use formats::gguf::{Array, Declaration, File, Value as Meta, Writer};
 use formats::quant::{self, BlockFormat};
 use model::reference::Network;
 use model::{Config, Encoding, LinearKind, NormPlacement, RopeStyle, Weights};
@@ -122,6 +124,23 @@ fn dense_networks_go_through_as_f16_and_are_packed_only_when_asked_to() {
     }
 }
 
+/// A healing that was stopped on its way is no ternary model yet, in any type.
+#[test]
+fn what_has_not_reached_lambda_1_is_written_only_where_that_is_asked_for() {
+    let dir = testkit::temp_dir();
+    let config = Config { hidden: 32, heads: 1, kv_heads: 1, head_size: 32, ffn: 32, ..base() };
+    let mut model = native(&dir.path().join("native"), &config);
+    model.lambda = Some(0.6);
+    let out = dir.path().join("model.gguf");
+    for kind in ["i2_s", "tq1_0", "tq2_0", "f16"] {
+        let error = gguf::export(&model, &out, &options(kind, "f16"), &mut ()).unwrap_err().to_string();
+        assert!(error.contains("λ = 0.600") && error.contains("--quantize"), "{kind}: {error}");
+        assert!(!out.exists());
+    }
+    let asked = gguf::Options { quantize: true, ..options("f16", "f16") };
+    gguf::export(&model, &out, &asked, &mut ()).unwrap();
+}
+
 /// A tokenizer of the shared data goes into a file and comes out with the same ids.
 fn through_gguf(tokenizer: &Path) -> (Value, Value) {
     let dir = testkit::temp_dir();
@@ -223,4 +242,181 @@ fn damaged_files_are_sentences() {
             let _ = checkpoint::inspect::verify_source(&*loaded.source, &path);
         }
     }
+}
+
+/// The file at `path` with other keys and further tensors of F32.
+fn changed(path: &Path, keys: &[(&str, Meta)], tensors: &[(&str, f32)]) -> PathBuf {
+    let file = File::open(path).unwrap();
+    let mut metadata = file.metadata().to_vec();
+    metadata.retain(|(key, _)| keys.iter().all(|(other, _)| other != key));
+    metadata.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    let own = file.tensors().map(|info| Declaration {
+        name: info.name.clone(),
+        shape: info.shape.clone(),
+        format: info.format.clone().unwrap(),
+    });
+    let more = tensors.iter().map(|(name, _)| Declaration {
+        name: (*name).to_owned(),
+        shape: vec![1],
+        format: format("f32"),
+    });
+    let out = path.with_extension("changed.gguf");
+    let mut writer = Writer::create(&out, &metadata, &own.chain(more).collect::<Vec<_>>()).unwrap();
+    file.tensors().for_each(|info| writer.write(&info.name, file.tensor(&info.name).unwrap().bytes).unwrap());
+    tensors.iter().for_each(|(name, value)| writer.write(name, &value.to_le_bytes()).unwrap());
+    writer.finish().unwrap();
+    out
+}
+
+/// A file without a tokenizer.
+fn small(dir: &Path) -> PathBuf {
+    let config = Config { hidden: 32, heads: 1, kv_heads: 1, head_size: 32, ffn: 32, ..base() };
+    let model = native(&dir.join("native"), &config);
+    let path = dir.join("model.gguf");
+    gguf::export(&model, &path, &options("f16", "f16"), &mut ()).unwrap();
+    path
+}
+
+#[test]
+fn factors_belong_to_projections_and_are_numbers() {
+    let dir = testkit::temp_dir();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/hf/mistral");
+    let path = dir.path().join("model.gguf");
+    gguf::export(&checkpoint::open(&golden).unwrap(), &path, &options("f16", "f16"), &mut ()).unwrap();
+    let doubled = changed(&path, &[], &[("blk.0.attn_q.scale", 2.0)]);
+    let first = |path: &Path| {
+        let model = checkpoint::open(path).unwrap();
+        let mut row = vec![0.0; model.config().hidden];
+        model.source.read("layers.0.q", 0..1, &mut row).unwrap();
+        row[0]
+    };
+    assert_eq!(first(&doubled), 2.0 * first(&path));
+    for (name, value, expected) in [
+        ("blk.0.attn_q.scale", f32::INFINITY, "'blk.0.attn_q.scale' holds inf"),
+        ("blk.0.attn_q.scale", f32::NAN, "'blk.0.attn_q.scale' holds NaN"),
+        ("blk.0.attn_norm.scale", 2.0, "'blk.0.attn_norm.scale' has no place"),
+        ("token_embd.scale", 2.0, "'token_embd.scale' has no place"),
+        ("output_norm.scale", 2.0, "'output_norm.scale' has no place"),
+    ] {
+        let error = checkpoint::open(&changed(&path, &[], &[(name, value)])).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_sentence_piece_token_of_any_length_is_not_cut_everywhere() {
+    let dir = testkit::temp_dir();
+    let path = small(dir.path());
+    let with = |bytes: usize| {
+        let mut tokens: Vec<String> = (0..35).map(|id| format!("t{id}")).collect();
+        tokens[7] = "x".repeat(bytes);
+        changed(
+            &path,
+            &[
+                ("tokenizer.ggml.model", Meta::String("llama".into())),
+                ("tokenizer.ggml.scores", Meta::Array(Array::F32(vec![0.0; tokens.len()]))),
+                ("tokenizer.ggml.tokens", Meta::Array(Array::String(tokens))),
+            ],
+            &[],
+        )
+    };
+    assert!(checkpoint::open(&with(1024)).unwrap().tokenizer.is_some());
+    let error = checkpoint::open(&with(1025)).err().unwrap().to_string();
+    assert!(error.contains("one of its tokens has 1025 bytes"), "{error}");
+}
+
+/// A byte-level tokenizer with named ids.
+fn named(pre_tokenizer: Value) -> TokenizerFrom {
+    let names = ["<|eom_id|>", "<|other|>", "<|eot_id|>", "<|end_of_text|>", "<|more|>"];
+    let token = |(id, name): (usize, &str)| json!({"id": id + 3, "content": name, "special": true});
+    let json = json!({
+        "added_tokens": names.into_iter().enumerate().map(token).collect::<Vec<_>>(),
+        "pre_tokenizer": pre_tokenizer,
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []},
+    });
+    TokenizerFrom::Json(serde_json::to_vec(&json).unwrap())
+}
+
+/// Ids that end an answer, those under the keys of end of text, turn and message, and those that are left.
+type Ends = (&'static [u32], [Option<u32>; 3], &'static [u32]);
+
+#[test]
+fn every_id_that_ends_an_answer_goes_through_under_the_key_of_its_name() {
+    let dir = testkit::temp_dir();
+    let config = Config { hidden: 32, heads: 1, kv_heads: 1, head_size: 32, ffn: 32, ..base() };
+    let mut model = native(&dir.path().join("native"), &config);
+    model.tokenizer = Some(named(json!({"type": "ByteLevel", "add_prefix_space": false})));
+    let out = dir.path().join("model.gguf");
+    let cases: [Ends; 5] = [
+        (&[3, 4, 5, 6, 7], [Some(6), Some(5), Some(3)], &[4, 7]),
+        (&[4, 6, 7], [Some(6), Some(4), Some(7)], &[]),
+        (&[3, 5], [Some(5), None, Some(3)], &[]),
+        (&[5], [Some(5), None, None], &[]),
+        (&[], [None; 3], &[]),
+    ];
+    for (ids, places, more) in cases {
+        model.end_ids = ids.to_vec();
+        gguf::export(&model, &out, &options("f16", "f16"), &mut ()).unwrap();
+        assert_eq!(checkpoint::open(&out).unwrap().end_ids, ids);
+        let file = File::open(&out).unwrap();
+        let found =
+            ["eos", "eot", "eom"].map(|name| file.u32(&format!("tokenizer.ggml.{name}_token_id")).ok());
+        assert_eq!(found, places, "{ids:?}");
+        let rest = (!more.is_empty()).then(|| Meta::Array(Array::U32(more.to_vec())));
+        assert_eq!(file.get("trilobit.end_token_ids"), rest.as_ref(), "{ids:?}");
+    }
+}
+
+#[test]
+fn a_way_to_cut_text_that_has_no_name_is_refused() {
+    let dir = testkit::temp_dir();
+    let mut model = native(&dir.path().join("native"), &base());
+    for cut in [json!({"type": "Sequence", "pretokenizers": []}), json!({"type": "Whitespace"}), Value::Null]
+    {
+        model.tokenizer = Some(named(cut.clone()));
+        let error = gguf::export(&model, &dir.path().join("a.gguf"), &options("f16", "f16"), &mut ());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("has no name in llama.cpp"), "{cut}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no leftovers");
+}
+
+/// Judges as it is told, and counts the phases that began.
+struct Judge(bool, usize);
+
+impl Progress for Judge {
+    fn begin(&mut self, _: Phase, _: usize) {
+        self.1 += 1;
+    }
+
+    fn advance(&mut self, _: &str) {}
+
+    fn judge(&mut self, _: &Written) -> Result<(), FileError> {
+        match self.0 {
+            true => Ok(()),
+            false => Err(FileError::damaged(Path::new("it"), "it answers otherwise", "report this")),
+        }
+    }
+}
+
+#[test]
+fn only_the_place_itself_is_written_to_and_only_when_all_is_good() {
+    let dir = testkit::temp_dir();
+    let at = |name: &str| dir.path().join(name);
+    let model = native(&at("native"), &base());
+    let export = |out: &Path, judge: &mut Judge| gguf::export(&model, out, &options("tq2_0", "f16"), judge);
+    std::fs::write(at("m.gguf.partial"), "mine").unwrap();
+    std::fs::write(at("real.gguf"), "old").unwrap();
+    std::os::unix::fs::symlink(at("real.gguf"), at("m.tq2")).unwrap();
+    let error = export(&at("m.tq2"), &mut Judge(false, 0)).unwrap_err().to_string();
+    assert!(error.contains("answers otherwise"), "{error}");
+    assert_eq!(std::fs::read(at("real.gguf")).unwrap(), b"old");
+    export(&at("m.tq2"), &mut Judge(true, 0)).unwrap();
+    assert!(at("m.tq2").is_symlink());
+    checkpoint::open(&at("real.gguf")).unwrap();
+    let mut judge = Judge(true, 0);
+    let error = export(&at("native"), &mut judge).unwrap_err().to_string();
+    assert!(error.contains("a folder is in its place") && judge.1 == 0, "{error}");
+    assert_eq!(std::fs::read(at("m.gguf.partial")).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "no leftovers");
 }

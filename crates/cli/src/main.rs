@@ -13,7 +13,7 @@ mod trial;
 mod watch;
 
 use clap::Parser;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Train, check, ship and serve 1.58-bit (BitNet b1.58) language models.
@@ -26,19 +26,23 @@ struct Cli {
 
 /// Exit codes: 0 good, 1 findings or below a threshold, 2 error.
 fn main() -> ExitCode {
-    end_quietly_when_nobody_reads();
+    end_when_nothing_can_be_printed();
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) if nobody_reads(&error) => ExitCode::from(AS_SIGPIPE),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(ERROR)
         }
     }
 }
 
+/// The exit code of what went wrong.
+const ERROR: u8 = 2;
 /// The exit code of a process that SIGPIPE has ended, as shells tell it.
 const AS_SIGPIPE: u8 = 128 + 13;
+/// What to do where the output finds no place.
+const FREE_SPACE: &str = "free some space, or send the output elsewhere";
 
 /// `trilobit … | head`: whoever read the output has gone.
 fn nobody_reads(error: &anyhow::Error) -> bool {
@@ -46,16 +50,19 @@ fn nobody_reads(error: &anyhow::Error) -> bool {
     causes.map(io::Error::kind).any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
-/// Printing to a reader that has gone panics; this ends the process as the signal would.
-fn end_quietly_when_nobody_reads() {
+/// Printing that fails panics. To a reader that has gone, this ends the process as the signal would; else with a sentence.
+fn end_when_nothing_can_be_printed() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>();
-        if message
-            .is_some_and(|text| text.starts_with("failed printing to std") && text.contains("Broken pipe"))
-        {
-            std::process::exit(AS_SIGPIPE.into());
+        match message.filter(|text| text.starts_with("failed printing to std")) {
+            Some(text) if text.contains("Broken pipe") => std::process::exit(AS_SIGPIPE.into()),
+            Some(text) => {
+                // Where stderr is what cannot be written to, nobody can be told.
+                let _ = writeln!(io::stderr(), "error: {text}; {FREE_SPACE}");
+                std::process::exit(ERROR.into());
+            }
+            None => report(panic),
         }
-        report(panic);
     }));
 }

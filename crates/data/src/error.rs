@@ -1,7 +1,7 @@
 //! What can go wrong with data: each error is a sentence that says what happened, where, and what to do next.
 
 use formats::FileError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,14 @@ pub enum DataError {
     /// The tokenizer cannot be read or used.
     #[error(transparent)]
     Text(#[from] text::TextError),
+    /// A document that the tokenizer cannot encode.
+    #[error("{}: {error}", file.display())]
+    Document {
+        /// The file that it is in.
+        file: PathBuf,
+        /// What the tokenizer says.
+        error: text::TextError,
+    },
     /// What was asked for cannot be done with this data.
     #[error("{what}; {remedy}")]
     Unfit {

@@ -95,9 +95,9 @@ pub struct Summary {
 /// Prepares a data set.
 ///
 /// # Errors
-/// Inputs that cannot be read (see [`source::documents`]) or change while they are read; a tokenizer without
-/// end-of-text token; a folder that holds another data set; a full disk. What was finished stays, and the same call
-/// goes on from there.
+/// Inputs that cannot be read (see [`source::documents`]) or change while they are read; a document that the tokenizer
+/// cannot encode, with its file; a tokenizer without end-of-text token; a folder that holds another data set; a full
+/// disk. What was finished stays, and the same call goes on from there.
 pub fn prepare(options: &PrepareOptions, progress: &dyn Progress) -> Result<Summary, DataError> {
     check(options)?;
     let json = formats::bounded::read(&options.tokenizer, text::limits::TOKENIZER_BYTES_MAX)?;
@@ -186,6 +186,8 @@ fn create_folder(folder: &Path) -> Result<(), DataError> {
 struct Work {
     text: String,
     split: Split,
+    /// The file that it is in.
+    file: PathBuf,
 }
 
 /// A document's ids.
@@ -236,13 +238,13 @@ impl Job<'_> {
                     }
                 });
             });
-            let mut waiting: BTreeMap<u64, Vec<Encoded>> = BTreeMap::new();
+            let mut waiting: BTreeMap<u64, Result<Vec<Encoded>, DataError>> = BTreeMap::new();
             let mut next = 0;
             for result in results {
                 let (number, batch) = result?;
                 waiting.insert(number, batch.unwrap_or_else(|panic| resume_unwind(panic)));
                 while let Some(batch) = waiting.remove(&next) {
-                    for document in batch {
+                    for document in batch? {
                         writers[document.split as usize].push(&document.ids, end_of_text)?;
                         progress.advance(1, document.bytes);
                     }
@@ -268,11 +270,13 @@ impl Job<'_> {
         let mut entries = self.plan.entries.iter();
         let mut seen = [0; 2];
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);
-        for document in source::documents(&paths, &self.options.source)? {
+        let mut documents = source::documents(&paths, &self.options.source)?;
+        while let Some(document) = documents.next() {
             let document = document?;
+            let file = documents.file().expect("the document is in a file");
             let entry = entries.next().filter(|e| e.key == scan::key(&document.text));
             let entry = entry.ok_or_else(|| changed(&paths[document.source]))?;
-            for work in works(document.text, entry.fate) {
+            for work in works(document.text, entry.fate, file) {
                 let number = &mut seen[work.split as usize];
                 *number += 1;
                 if *number <= self.resume[work.split as usize] {
@@ -297,23 +301,23 @@ impl Job<'_> {
     }
 }
 
-fn encode(tokenizer: &Tokenizer, works: &[Work]) -> Vec<Encoded> {
-    let one = |work: &Work| Encoded {
-        ids: tokenizer.encode(&work.text, false),
-        split: work.split,
-        bytes: work.text.len() as u64,
+fn encode(tokenizer: &Tokenizer, works: &[Work]) -> Result<Vec<Encoded>, DataError> {
+    let one = |work: &Work| {
+        let ids = tokenizer.try_encode(&work.text, false);
+        let ids = ids.map_err(|error| DataError::Document { file: work.file.clone(), error })?;
+        Ok(Encoded { ids, split: work.split, bytes: work.text.len() as u64 })
     };
     works.iter().map(one).collect()
 }
 
-fn works(mut text: String, fate: Fate) -> Vec<Work> {
+fn works(mut text: String, fate: Fate, file: &Path) -> Vec<Work> {
+    let work = |text, split| Work { text, split, file: file.to_owned() };
     match fate {
         Fate::Drop => Vec::new(),
-        Fate::Keep(split) => vec![Work { text, split }],
+        Fate::Keep(split) => vec![work(text, split)],
         Fate::Cut(at) => {
             let held_out = text.split_off(at);
-            let (train, valid) = (Split::Train, Split::Valid);
-            vec![Work { text, split: train }, Work { text: held_out, split: valid }]
+            vec![work(text, Split::Train), work(held_out, Split::Valid)]
         }
     }
 }

@@ -156,12 +156,12 @@ impl Plan {
     fn cut_only(&mut self, text: &str, options: &PrepareOptions) -> Result<(), DataError> {
         let wish = text.floor_char_boundary((text.len() as f64 * (1.0 - options.valid_share)) as usize);
         let after = |mark: &str| text[..wish].rfind(mark).map(|at| at + mark.len());
-        // A paragraph that begins far before the wished place would give validation too much.
+        // A paragraph, line or word that begins far before the wished place would give validation too much.
         let near = |at: &usize| *at > 0 && wish - at <= (text.len() - wish) / 2 + 1;
         let cut = after("\n\n")
             .filter(near)
             .or_else(|| after("\n").filter(near))
-            .or_else(|| after(" "))
+            .or_else(|| after(" ").filter(near))
             .unwrap_or(wish);
         if text[..cut].trim().is_empty() || text[cut..].trim().is_empty() {
             return Err(DataError::unfit(

@@ -18,6 +18,20 @@ pub struct Windows {
     pub stride: usize,
 }
 
+impl Windows {
+    /// Refuses windows that are no windows of a model of `context` tokens.
+    ///
+    /// # Errors
+    /// The window, the stride and what they can be.
+    pub fn check(self, context: usize) -> Result<(), EvalError> {
+        let Self { window, stride } = self;
+        match (1..=context).contains(&window) && (1..=window).contains(&stride) {
+            true => Ok(()),
+            false => Err(EvalError::Windows { window, stride, context }),
+        }
+    }
+}
+
 /// How well a model predicts a text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Perplexity {
@@ -120,12 +134,14 @@ fn nll(
 ) -> Result<f64, EvalError> {
     let Windows { window, stride } = windows;
     session.reset();
-    let context = session.remaining();
-    if !(1..=context).contains(&window) || !(1..=window).contains(&stride) {
-        return Err(EvalError::Windows { window, stride, context });
-    }
+    windows.check(session.remaining())?;
     if ids.len() < 2 {
         return Err(EvalError::TooShort { tokens: ids.len() });
+    }
+    let vocabulary = session.config().vocabulary;
+    if let Some(position) = ids.iter().position(|id| *id as usize >= vocabulary) {
+        let id = ids[position];
+        return Err(InferError::TokenOutOfRange { position, id, vocabulary }.into());
     }
     let mut total = 0.0;
     let mut scored = 1;

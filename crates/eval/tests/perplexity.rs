@@ -1,7 +1,7 @@
 //! Perplexity against the definition, computed from the reference's logits, and against transformers.
 
 use eval::{EvalError, Perplexity, Windows, perplexity};
-use infer::{Engine, EngineOptions, KvType, Model};
+use infer::{Engine, EngineOptions, InferError, KvType, Model};
 use model::{Config, Weights, reference};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -110,6 +110,23 @@ fn words(vocabulary: usize) -> Tokenizer {
         "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": false },
     });
     Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap()
+}
+
+/// A tokenizer of another model: in the first window, in a later one, and where an id is a target only.
+#[test]
+fn a_token_beyond_the_vocabulary_is_named_by_its_place_in_the_text() {
+    let engine =
+        Engine::new(&weights(4.0), EngineOptions { threads: 1, ..EngineOptions::default() }).unwrap();
+    let mut session = engine.session(4).unwrap();
+    let (tokenizer, windows) = (words(300), Windows { window: 4, stride: 4 });
+    for strange in [0, 1, 6, 10] {
+        let text: Vec<&str> = (0..11).map(|i| if i == strange { "w270" } else { "w7" }).collect();
+        let error = perplexity(&mut session, &tokenizer, &text.join(" "), windows, &mut |_, _| ());
+        let Err(EvalError::Infer(InferError::TokenOutOfRange { position, id, vocabulary })) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((position, id, vocabulary), (strange, 270, 262));
+    }
 }
 
 /// The file comes from `tools/golden/perplexity.py`.

@@ -49,15 +49,24 @@ impl Pending {
     }
 
     /// Brings the content to disk and puts it in its place.
-    pub fn commit(mut self) -> Result<(), FileError> {
-        let done = self.out().flush().and_then(|()| {
-            self.out().get_ref().sync_all()?;
-            std::fs::rename(&self.temporary, &self.path)?;
-            sync_folder(parent(&self.path))
-        });
-        done.map_err(|error| failed(&self.path, &error))?;
+    pub fn commit(self) -> Result<(), FileError> {
+        self.commit_if(|_| Ok(()))
+    }
+
+    /// Brings the content to disk and puts it in its place once `verify`, which is given the temporary's name, agrees; its
+    /// error leaves what was there.
+    pub fn commit_if<T>(
+        mut self,
+        verify: impl FnOnce(&Path) -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
+        let written = self.out().flush().and_then(|()| self.out().get_ref().sync_all());
+        written.map_err(|error| failed(&self.path, &error))?;
+        let verified = verify(&self.temporary)?;
+        let placed =
+            std::fs::rename(&self.temporary, &self.path).and_then(|()| sync_folder(parent(&self.path)));
+        placed.map_err(|error| failed(&self.path, &error))?;
         self.out = None;
-        Ok(())
+        Ok(verified)
     }
 
     fn out(&mut self) -> &mut BufWriter<File> {
@@ -240,6 +249,25 @@ mod tests {
         assert_eq!(names(folder.path()).len(), 2);
         pending.commit().unwrap();
         assert_eq!((std::fs::read(&path).unwrap(), names(folder.path()).len()), (b"new content".to_vec(), 1));
+    }
+
+    #[test]
+    fn what_is_not_agreed_to_does_not_take_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_bytes(&path, b"good").unwrap();
+        let written = |bytes: &[u8]| {
+            let mut pending = Pending::create(&path).unwrap();
+            pending.write(bytes).unwrap();
+            pending.commit_if(|temporary| match &*std::fs::read(temporary).unwrap() {
+                b"better" => Ok(6),
+                _ => Err(FileError::damaged(temporary, "worse", "write it again")),
+            })
+        };
+        assert_eq!(written(b"bad").unwrap_err().what, "worse");
+        assert_eq!((std::fs::read(&path).unwrap(), names(folder.path()).len()), (b"good".to_vec(), 1));
+        assert_eq!(written(b"better").unwrap(), 6);
+        assert_eq!((std::fs::read(&path).unwrap(), names(folder.path()).len()), (b"better".to_vec(), 1));
     }
 
     #[test]

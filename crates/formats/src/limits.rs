@@ -24,6 +24,9 @@ pub const RECORD_LINE_BYTES_MAX: u64 = 1 << 20;
 pub const GGUF_HEADER_BYTES_MAX: usize = 1 << 30;
 /// Longest key of GGUF metadata, bytes (the format's own limit).
 pub const GGUF_KEY_BYTES_MAX: usize = 65_535;
+/// Longest token of a SentencePiece vocabulary in a GGUF file, bytes: every cut of it into two is looked up. The longest
+/// that its trainer makes by itself have 16 characters.
+pub const SENTENCE_PIECE_BYTES_MAX: usize = 1024;
 /// Deepest nesting of arrays in GGUF metadata; nobody has been seen to nest any.
 pub const GGUF_ARRAY_DEPTH_MAX: usize = 4;
 /// Largest alignment of GGUF tensors, bytes; 32 is usual.

@@ -7,7 +7,7 @@ use kernels::{attend, softmax};
 
 /// Tokens of one sequence that meet its pages together. One token alone is split by heads instead, so that all threads
 /// have work; the results are the same.
-const TOKENS: usize = 8;
+pub(crate) const TOKENS: usize = 8;
 
 /// The shape of attention.
 #[derive(Clone, Copy)]

@@ -176,13 +176,35 @@ impl<'e> Batch<'e> {
         (self.tables[sequence.0].len() * PAGE).min(self.limits.context) - self.seen(sequence)
     }
 
-    /// Forgets all tokens of a sequence behind the first `tokens`.
+    /// Forgets all tokens of a sequence behind the first `tokens`. Where other sequences read pages that it would then write to,
+    /// it gets pages of its own.
+    ///
+    /// # Errors
+    /// Too few pages are free for that. The batch is then as it was before.
     ///
     /// # Panics
     /// When it has seen fewer.
-    pub fn rewind(&mut self, sequence: SequenceId, tokens: usize) {
+    pub fn rewind(&mut self, sequence: SequenceId, tokens: usize) -> Result<(), InferError> {
         assert!(tokens <= self.seen(sequence), "{tokens} tokens of {}", self.seen(sequence));
+        let pages = &mut self.pages;
+        let behind = &mut self.tables[sequence.0][tokens / PAGE..];
+        let needed = behind.iter().filter(|page| pages.is_shared(**page)).count();
+        if needed > pages.free() {
+            return Err(InferError::SharedPages { needed, free: pages.free() });
+        }
+        for (index, page) in behind.iter_mut().enumerate() {
+            if pages.is_shared(*page) {
+                let own = pages.take();
+                // Only the first holds tokens that are kept.
+                if index == 0 {
+                    pages.copy(*page, own);
+                }
+                pages.release(*page);
+                *page = own;
+            }
+        }
         self.seen[sequence.0] = Some(tokens);
+        Ok(())
     }
 
     /// Reads the pieces, at most one of each sequence; [`Batch::logits`] or [`Batch::best`] then has what each wanted of its
@@ -213,8 +235,8 @@ impl<'e> Batch<'e> {
         &self.logits[piece * vocabulary..][..vocabulary]
     }
 
-    /// Ids and logits of the greatest of a piece that wanted [`Want::Best`]: the greatest first, the lower id first among
-    /// equals.
+    /// Ids and logits of the greatest of a piece that wanted [`Want::Best`]: what is not finite first, then the greatest, the
+    /// lower id first among equals.
     pub fn best(&self, piece: usize) -> &[(u32, f32)] {
         &self.best[piece]
     }
@@ -387,15 +409,14 @@ impl<'e> Batch<'e> {
     }
 }
 
-/// The `count` greatest of `logits`, the greatest first, the lower id first among equals.
+/// The first `count` of `logits` by [`screen::rank`].
 fn greatest(logits: &[f32], count: usize, best: &mut Vec<(u32, f32)>) {
-    let rank = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     best.clear();
     best.extend((0..).zip(logits.iter().copied()));
     let count = count.clamp(1, best.len());
-    best.select_nth_unstable_by(count - 1, rank);
+    best.select_nth_unstable_by(count - 1, screen::rank);
     best.truncate(count);
-    best.sort_unstable_by(rank);
+    best.sort_unstable_by(screen::rank);
 }
 
 /// Rows whose logits (T, V) [`Batch::forward_each`] keeps at a time.

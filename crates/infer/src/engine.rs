@@ -52,10 +52,6 @@ pub struct Engine {
     pub(crate) screen: Option<Screen>,
     /// (H)
     pub(crate) final_norm: Vec<f32>,
-    /// (C, D/2)
-    pub(crate) cos: Vec<f32>,
-    /// (C, D/2)
-    pub(crate) sin: Vec<f32>,
     /// what is added to the projections
     pub(crate) beside: Option<Beside>,
 }
@@ -109,7 +105,6 @@ impl Engine {
         let screen = screened.then(|| Screen::new(&pool, head)).transpose();
         let bytes = table.0 * table.1;
         let screen = screen.map_err(|error| InferError::Memory { bytes, error })?;
-        let (cos, sin) = model::rope::rope_tables(&config, config.context);
         Ok(Self {
             arithmetic,
             kv: options.kv.unwrap_or(KvType::for_network(&config)),
@@ -119,8 +114,6 @@ impl Engine {
             untied_head,
             screen,
             final_norm: loader.vector("final_norm", config.hidden)?,
-            cos,
-            sin,
             beside: None,
             config,
             pool,
@@ -168,17 +161,21 @@ impl Engine {
     /// A session with places for `context` tokens.
     ///
     /// # Errors
-    /// `context` is 0 or more than the model is made for.
+    /// `context` is 0 or more than the model is made for, or needs more memory than is left.
     pub fn session(&self, context: usize) -> Result<Session<'_>, InferError> {
         if context == 0 || context > self.config.context {
             return Err(InferError::ContextOutOfRange { wanted: context, context: self.config.context });
         }
-        Ok(Session::new(self, context))
+        Session::new(self, context)
     }
 
     /// Many sequences that go through the network together.
-    pub fn batch(&self, limits: Limits) -> Batch<'_> {
-        Batch::new(self, limits)
+    ///
+    /// # Errors
+    /// They need more memory than is left.
+    pub fn batch(&self, limits: Limits) -> Result<Batch<'_>, InferError> {
+        room::check_batch(self, &limits)?;
+        Ok(Batch::new(self, limits))
     }
 
     /// Whether an adapter adds to the gate or the up projection of a layer, which then are not computed as one.

@@ -107,18 +107,33 @@ pub enum InferError {
         /// the model's folder
         path: PathBuf,
     },
-    /// The network is larger than the memory that is left.
+    /// More memory is needed than is left.
     #[error(
-        "the network needs at least {:.1} GB of weights, and the system has {:.1} GB left; close other programs, take a \
-         machine with more memory, or a smaller model",
+        "the network needs at least {:.1} GB {what}, and the system has {:.1} GB left; close other programs, take a \
+         machine with more memory, or {instead}",
         *needed as f64 / 1e9,
         *available as f64 / 1e9
     )]
     TooLarge {
-        /// bytes of the weights
+        /// "of weights", "for …"
+        what: String,
+        /// bytes of that
         needed: usize,
         /// bytes the system can give
         available: usize,
+        /// what would need less
+        instead: &'static str,
+    },
+    /// A sequence that is to go another way than those it shares pages with.
+    #[error(
+        "the sequence needs {needed} pages of its own, because others read those it has, and {free} are free; close a \
+         sequence first"
+    )]
+    SharedPages {
+        /// pages that others read
+        needed: usize,
+        /// pages that nobody reads
+        free: usize,
     },
     /// The system has no room for the packed weights.
     #[error(

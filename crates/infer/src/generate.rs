@@ -27,6 +27,21 @@ pub struct Options {
     pub constraint: Option<Constraint>,
 }
 
+impl Options {
+    /// Refuses what [`generate`] would refuse with any prompt in `session`.
+    ///
+    /// # Errors
+    /// Options that mean nothing, a bias beyond the vocabulary, an empty stop string, a lookup where sums are not exact.
+    pub fn check(&self, session: &Session) -> Result<(), InferError> {
+        StopFilter::new(&self.stop)?;
+        self.sampling.check(session.config().vocabulary)?;
+        match self.lookup > 0 && !session.rows_are_exact() {
+            true => Err(InferError::InexactLookup),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
@@ -92,6 +107,7 @@ pub fn generate(
     options: &Options,
     on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Generated, InferError> {
+    options.check(session)?;
     let mut out = Output {
         decoder: StreamDecoder::continuing(tokenizer),
         filter: StopFilter::new(&options.stop)?,

@@ -41,6 +41,10 @@ pub(crate) struct Activations {
     gated: [Vec<f32>; 2],
     /// (T, r): what an adapter is amid
     low: Vec<f32>,
+    /// (C, D/2)
+    cos: Vec<f32>,
+    /// (C, D/2)
+    sin: Vec<f32>,
     /// of attention
     scratch: PerWorker<Scratch>,
 }
@@ -53,6 +57,7 @@ impl Activations {
         let threads = engine.pool.threads();
         let floats = |width: usize| vec![0.0; rows * width];
         let gated = (0..config.layers).any(|layer| engine.adapts_gate(layer));
+        let (cos, sin) = model::rope::rope_tables(config, context);
         Self {
             stream: floats(config.hidden),
             normed: floats(widest),
@@ -64,6 +69,8 @@ impl Activations {
             product: floats(config.ffn),
             gated: [(); 2].map(|()| floats(if gated { config.ffn } else { 0 })),
             low: floats(engine.beside.as_ref().map_or(0, Beside::rank)),
+            cos,
+            sin,
             scratch: PerWorker::new(threads, || engine.heads().scratch(context)),
         }
     }
@@ -125,7 +132,7 @@ impl Pass<'_> {
                 x.chunks_exact_mut(bias.len()).for_each(|row| softmax::add(row, bias));
             }
         }
-        rotate(engine, layer, self.places, q, k);
+        rotate((engine, layer), (&rows.cos, &rows.sin), self.places, q, k);
         let width = config.kv_width();
         for ((place, k), v) in self.places.iter().zip(k.chunks_exact(width)).zip(v.chunks_exact(width)) {
             let (page, position) = place.page(self.tables);
@@ -217,7 +224,13 @@ impl Place {
 }
 
 /// Normalises the heads of queries (T, N·D) and keys (T, K·D) where the network does, and turns them by their positions.
-fn rotate(engine: &Engine, layer: usize, places: &[Place], q: &mut [f32], k: &mut [f32]) {
+fn rotate(
+    (engine, layer): (&Engine, usize),
+    (cos, sin): (&[f32], &[f32]),
+    places: &[Place],
+    q: &mut [f32],
+    k: &mut [f32],
+) {
     let config = &engine.config;
     let (query, kv, size) = (config.query_width(), config.kv_width(), config.head_size);
     let turn = match config.rope_style {
@@ -230,7 +243,7 @@ fn rotate(engine: &Engine, layer: usize, places: &[Place], q: &mut [f32], k: &mu
         for (place, (q, k)) in places[range].iter().zip(q.chunks_exact_mut(query).zip(k.chunks_exact_mut(kv)))
         {
             let angles = place.position * size / 2..(place.position + 1) * size / 2;
-            let (cos, sin) = (&engine.cos[angles.clone()], &engine.sin[angles]);
+            let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
             for (heads, gain) in [q, k].into_iter().zip(gains) {
                 for head in heads.chunks_exact_mut(size) {
                     if let Some(gain) = gain {

@@ -24,8 +24,18 @@ const EXACT_BYTES_MAX: usize = 256 << 20;
 impl KvType {
     /// As computed where a sequence of full length is small, else binary16.
     pub fn for_network(config: &Config) -> Self {
-        let elements = 2 * config.layers * config.kv_width() * config.context;
-        if elements * size_of::<f32>() <= EXACT_BYTES_MAX { Self::F32 } else { Self::F16 }
+        let bytes = Self::F32.bytes_per_position(config).saturating_mul(config.context);
+        if bytes <= EXACT_BYTES_MAX { Self::F32 } else { Self::F16 }
+    }
+
+    /// Bytes of the keys and values of one position in all layers.
+    pub(crate) fn bytes_per_position(self, config: &Config) -> usize {
+        let vector = match self {
+            Self::F32 => size_of::<f32>() * config.head_size,
+            Self::F16 => size_of::<u16>() * config.head_size,
+            Self::I8 => config.head_size + size_of::<f32>(),
+        };
+        2 * config.layers * config.kv_heads * vector
     }
 }
 
@@ -105,6 +115,27 @@ impl Pages {
     /// Adds a reader.
     pub(crate) fn share(&mut self, page: u32) {
         self.users[page as usize] += 1;
+    }
+
+    /// Whether more than one sequence reads a page.
+    pub(crate) fn is_shared(&self, page: u32) -> bool {
+        self.users[page as usize] > 1
+    }
+
+    /// Makes page `to` equal to page `from`.
+    pub(crate) fn copy(&mut self, from: u32, to: u32) {
+        fn copy<T: Copy>(elements: &mut [T], len: usize, from: u32, to: u32) {
+            let from = from as usize * len;
+            elements.copy_within(from..from + len, to as usize * len);
+        }
+        match &mut self.data {
+            Data::F32(data) => copy(data, self.page, from, to),
+            Data::F16(data) => copy(data, self.page, from, to),
+            Data::I8 { codes, units } => {
+                copy(codes, self.page, from, to);
+                copy(units, self.page / self.size, from, to);
+            }
+        }
     }
 
     /// Takes a reader away; the last one frees the page.
@@ -210,6 +241,25 @@ mod tests {
                 (vec![3.0, 13.0], vec![4.0, 14.0])
             );
             assert_eq!(pages.values(block, 2, &mut wide), [7.0, 8.0, 17.0, 18.0]);
+        }
+    }
+
+    #[test]
+    fn a_copy_is_the_page_and_changes_no_other() {
+        for kind in [KvType::F32, KvType::F16, KvType::I8] {
+            let mut pages = Pages::new(kind, 3, 2, 1, 2);
+            let [other, from, to] = [(); 3].map(|()| pages.take());
+            pages.write(other, 1, 0, &[8.0, 9.0], &[6.0, 7.0]);
+            pages.write(from, 1, 5, &[1.0, 2.0], &[3.0, 4.0]);
+            pages.copy(from, to);
+            let read = |page, layer| {
+                let (mut keys, mut values) = ([0.0; 2 * PAGE], [0.0; 2 * PAGE]);
+                let block = Block { page, layer, head: 0 };
+                (pages.keys(block, &mut keys).to_vec(), pages.values(block, PAGE, &mut values).to_vec())
+            };
+            assert_eq!((read(to, 0), read(to, 1)), (read(from, 0), read(from, 1)));
+            assert!((read(to, 1).0[5] - 1.0).abs() < 0.01 && read(other, 1).0[5] == 0.0);
+            assert!((read(other, 1).0[0] - 8.0).abs() < 0.05);
         }
     }
 

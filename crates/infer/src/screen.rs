@@ -16,6 +16,7 @@ use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::quantize;
 use kernels::ternary::bytes::{self, Bytes};
 use kernels::ternary::{self, TernaryKernel};
+use std::cmp::Ordering;
 
 /// Rows of a task.
 const TASK_ROWS: usize = 512;
@@ -99,8 +100,8 @@ impl Screen {
         bytes::sums(pool, self.kernel, weights, &q[..count * columns], &mut sums[..count * rows]);
     }
 
-    /// The `count` rows with the greatest products with input number `index`, which is `x` (K): greatest first and the lower
-    /// row first among equals, into `scratch.best`.
+    /// The `count` rows with the greatest products with input number `index`, which is `x` (K), into `scratch.best`: in the
+    /// order of [`rank`], so that a product that is not finite is among them.
     pub(crate) fn best(
         &self,
         pool: &Pool,
@@ -109,7 +110,7 @@ impl Screen {
         count: usize,
         scratch: &mut Scratch,
     ) {
-        let Scratch { sums, inputs, lower, upper, kept, best, .. } = scratch;
+        let Scratch { sums, inputs, lower, upper, greatest, kept, best, .. } = scratch;
         let (rows, input) = (self.facts.len(), &inputs[index]);
         let count = count.clamp(1, rows);
         let (high, low) = sums[2 * index * rows..2 * (index + 1) * rows].split_at(rows);
@@ -125,15 +126,12 @@ impl Screen {
                 (*lower, *upper) = ((middle - margin) as f32, (middle + margin) as f32);
             }
         });
+        let least = kth_greatest(lower, count, greatest);
         kept.clear();
+        // A bound is no number where the input or the row is none.
+        let may_be_best = |bound: f32| bound >= least || bound.is_nan();
+        kept.extend((0..rows as u32).filter(|row| may_be_best(upper[*row as usize])));
         best.clear();
-        // Not a number anywhere: nothing can be ruled out, and the first rows show what is wrong.
-        if !input.norm.is_finite() || lower.iter().any(|bound| bound.is_nan()) {
-            best.extend((0..count).map(|row| (row as u32, table.dot(row, x))));
-            return;
-        }
-        let least = kth_greatest(lower, count);
-        kept.extend((0..rows as u32).filter(|row| upper[*row as usize] >= least));
         best.resize(kept.len(), (0, 0.0));
         let survivors = &*kept;
         pool.for_rows(survivors.len(), 16, Rows::new(best, 1), |range, best| {
@@ -141,12 +139,18 @@ impl Screen {
                 *best = (*row, table.dot(*row as usize, x));
             }
         });
-        best.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        best.sort_unstable_by(rank);
         best.truncate(count);
     }
 }
 
-/// What one screening needs; allocated once.
+/// The order of rows and their products: what is not finite first, lest it be lost, then the greatest, the lower row first
+/// among equals.
+pub(crate) fn rank(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    a.1.is_finite().cmp(&b.1.is_finite()).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0))
+}
+
+/// What one screening needs; allocated once, but for what grows with the number of best rows.
 pub(crate) struct Scratch {
     /// (M, 2, K): the halves of the inputs
     q: Vec<i8>,
@@ -158,6 +162,8 @@ pub(crate) struct Scratch {
     lower: Vec<f32>,
     /// (N)
     upper: Vec<f32>,
+    /// the greatest lower bounds
+    greatest: Vec<f32>,
     /// rows that may be among the best
     kept: Vec<u32>,
     /// the best rows and their products
@@ -174,6 +180,7 @@ impl Scratch {
             inputs: Vec::with_capacity(inputs),
             lower: vec![0.0; rows],
             upper: vec![0.0; rows],
+            greatest: Vec::new(),
             kept: Vec::with_capacity(rows),
             best: Vec::with_capacity(rows),
         }
@@ -227,21 +234,22 @@ fn up(squares: f64) -> f32 {
     (squares.sqrt() * (1.0 + 1e-6)) as f32
 }
 
-/// The k-th greatest of `values`, k ≥ 1; with a heap of k, because k is small.
-fn kth_greatest(values: &[f32], k: usize) -> f32 {
+/// The k-th greatest of the numbers among `values`, k ≥ 1; −∞ where they are fewer. Those found so far are kept in `greatest`,
+/// sorted, because k is small.
+fn kth_greatest(values: &[f32], k: usize, greatest: &mut Vec<f32>) -> f32 {
     if k == 1 {
         return kernels::softmax::largest(values);
     }
-    let mut greatest = Vec::with_capacity(k + 1);
+    greatest.clear();
     let mut least = f32::NEG_INFINITY;
     for &value in values {
-        if greatest.len() == k && value <= least {
+        if greatest.len() == k && value <= least || value.is_nan() {
             continue;
         }
         let at = greatest.partition_point(|other| *other >= value);
         greatest.insert(at, value);
         greatest.truncate(k);
-        least = greatest[greatest.len() - 1];
+        least = greatest.get(k - 1).map_or(least, |last| *last);
     }
     least
 }
@@ -301,5 +309,24 @@ mod tests {
         assert_eq!(scratch.best, [(0, 0.0), (1, 0.0)]);
         screen.best(&pool, &table, (1, &x[3..]), 1, &mut scratch);
         assert!(scratch.best[0].1.is_nan());
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_is_the_best() {
+        let (pool, columns) = (Pool::new(1), 5);
+        let x = [1.0, -2.0, 0.5, 3.0, 0.25];
+        let mut scratch = Scratch::new(700, columns, 1);
+        for damage in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values: Vec<f32> = (0..700 * columns).map(|i| (i as f32 * 0.7).sin()).collect();
+            values[650 * columns + 2] = damage;
+            let table = Table::of(values, columns);
+            let screen = Screen::new(&pool, &table).unwrap();
+            screen.screen(&pool, &x, &mut scratch);
+            for count in [1, 2, 699] {
+                screen.best(&pool, &table, (0, &x), count, &mut scratch);
+                assert!(scratch.best.len() == count && scratch.best[0].0 == 650, "{damage}, {count}");
+                assert!(scratch.best[1..].iter().all(|(_, product)| product.is_finite()));
+            }
+        }
     }
 }

@@ -19,11 +19,11 @@ pub struct Session<'e> {
 
 impl<'e> Session<'e> {
     /// `context` was checked by [`Engine::session`].
-    pub(crate) fn new(engine: &'e Engine, context: usize) -> Self {
+    pub(crate) fn new(engine: &'e Engine, context: usize) -> Result<Self, InferError> {
         let limits = Limits { sequences: 1, context, tokens: context, rows: ROWS.min(context) };
-        let mut batch = engine.batch(limits);
+        let mut batch = engine.batch(limits)?;
         let sequence = batch.open(context).expect("an empty batch has room for its one sequence");
-        Self { batch, sequence, ids: Vec::with_capacity(context) }
+        Ok(Self { batch, sequence, ids: Vec::with_capacity(context) })
     }
 
     /// The network's shape and choices.
@@ -56,7 +56,7 @@ impl<'e> Session<'e> {
     /// # Panics
     /// When fewer were seen.
     pub fn rewind(&mut self, tokens: usize) {
-        self.batch.rewind(self.sequence, tokens);
+        self.batch.rewind(self.sequence, tokens).expect("the only sequence of a batch shares no page");
         self.ids.truncate(tokens);
     }
 

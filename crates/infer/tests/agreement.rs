@@ -181,6 +181,20 @@ fn what_does_not_fit_is_an_error_and_changes_nothing() {
     assert_eq!(session.logits(), before);
 }
 
+/// What a context costs is taken, and asked for, by whoever wants one of that length.
+#[test]
+fn a_context_that_no_machine_holds_is_refused_and_a_short_one_of_it_served() {
+    let config = Config { context: 1 << 40, ..base() };
+    let engine = engine(&weights(&config, 1), 1.0);
+    let logits = engine.session(8).unwrap().forward(&[1, 2, 3]).unwrap().to_vec();
+    let short = self::engine(&weights(&base(), 1), 1.0);
+    assert_eq!(short.session(160).unwrap().forward(&[1, 2, 3]).unwrap(), logits);
+    let error = engine.session(1 << 40).err().unwrap();
+    assert!(matches!(error, InferError::TooLarge { .. }));
+    let sentence = error.to_string();
+    assert!(sentence.contains("1099511627776 tokens") && sentence.contains("shorter context"), "{sentence}");
+}
+
 #[test]
 fn a_share_of_quantisation_is_a_share() {
     let weights = weights(&base(), 1);

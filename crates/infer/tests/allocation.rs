@@ -45,6 +45,28 @@ fn allocations(lambda: f32, sampling: Sampling, adapted: bool) -> usize {
     [attempt(), attempt(), attempt()].into_iter().min().unwrap_or(0)
 }
 
+/// As [`allocations`], where only the best logits of a screened head are found.
+fn allocations_of_the_best(count: usize) -> usize {
+    let config: Config = toml::from_str(
+        "hidden = 64\nlayers = 1\nheads = 4\nkv_heads = 2\nhead_size = 16\nffn = 96\nvocabulary = 70000\ncontext = 64",
+    )
+    .unwrap();
+    let weights = Weights::random(&config, 2);
+    let engine = Engine::new(&weights, EngineOptions { threads: 2, ..EngineOptions::default() }).unwrap();
+    let mut session = engine.session(64).unwrap();
+    let mut attempt = || {
+        session.reset();
+        let mut id = session.forward_best(&[1, 2, 3], count).unwrap()[0].0;
+        let region = Region::new(ALLOCATOR);
+        for _ in 0..STEPS {
+            id = session.forward_best(&[id], count).unwrap()[count - 1].0;
+        }
+        let change = region.change();
+        change.allocations + change.reallocations
+    };
+    [attempt(), attempt(), attempt()].into_iter().min().unwrap_or(0)
+}
+
 #[test]
 fn decoding_does_not_allocate() {
     let every_step = Sampling {
@@ -67,5 +89,8 @@ fn decoding_does_not_allocate() {
         assert_eq!(allocations(lambda, every_step.clone(), false), 0);
         assert_eq!(allocations(lambda, mirostat.clone(), false), 0);
         assert_eq!(allocations(lambda, Sampling::default(), true), 0);
+    }
+    for count in [1, 40] {
+        assert_eq!(allocations_of_the_best(count), 0, "the best {count}");
     }
 }

@@ -45,7 +45,7 @@ fn step(engine: &Engine, batch: &mut Batch, steps: &[(SequenceId, &[u32], usize)
 #[test]
 fn company_changes_no_bit() {
     let engine = engine();
-    let mut batch = engine.batch(LIMITS);
+    let mut batch = engine.batch(LIMITS).unwrap();
     let [a, b, c] = [1, 2, 3].map(|seed| tokens(120, seed));
     let [first, second, third] = [100, 100, 100].map(|tokens| batch.open(tokens).unwrap());
     step(&engine, &mut batch, &[(first, &a, 1), (second, &b, 40), (third, &c, 33)]);
@@ -55,14 +55,14 @@ fn company_changes_no_bit() {
     batch.close(second);
     let fourth = batch.open(100).unwrap();
     step(&engine, &mut batch, &[(fourth, &c, 70), (first, &a, 1)]);
-    batch.rewind(fourth, 35);
+    batch.rewind(fourth, 35).unwrap();
     step(&engine, &mut batch, &[(fourth, &c, 2), (third, &c, 1)]);
 }
 
 #[test]
 fn a_fork_reads_what_is_shared_and_outlives_its_origin() {
     let engine = engine();
-    let mut batch = engine.batch(LIMITS);
+    let mut batch = engine.batch(LIMITS).unwrap();
     let (origin, mut other) = (tokens(90, 1), tokens(90, 1));
     other[70..].copy_from_slice(&tokens(20, 5));
     let first = batch.open(90).unwrap();
@@ -77,9 +77,39 @@ fn a_fork_reads_what_is_shared_and_outlives_its_origin() {
 }
 
 #[test]
+fn a_rewound_origin_leaves_its_fork_alone() {
+    let engine = engine();
+    let mut batch = engine.batch(LIMITS).unwrap();
+    let (ids, mut other) = (tokens(90, 1), tokens(90, 1));
+    other[40..].copy_from_slice(&tokens(50, 6));
+    let first = batch.open(90).unwrap();
+    step(&engine, &mut batch, &[(first, &ids, 80)]);
+    let fork = batch.fork(first, 70, 90).unwrap();
+    // The second of the two pages that both read holds tokens 32 to 63.
+    batch.rewind(first, 40).unwrap();
+    step(&engine, &mut batch, &[(first, &other, 30), (fork, &ids, 10)]);
+    batch.rewind(fork, 0).unwrap();
+    step(&engine, &mut batch, &[(fork, &other, 70), (first, &other, 10)]);
+}
+
+#[test]
+fn a_rewind_that_needs_pages_where_none_is_free_is_refused() {
+    let engine = engine();
+    let mut batch = engine.batch(Limits { tokens: 128, ..LIMITS }).unwrap();
+    let ids = tokens(96, 1);
+    let first = batch.open(90).unwrap();
+    step(&engine, &mut batch, &[(first, &ids, 80)]);
+    let fork = batch.fork(first, 70, 90).unwrap();
+    let error = batch.rewind(first, 10).unwrap_err();
+    assert!(matches!(error, InferError::SharedPages { needed: 2, free: 0 }), "{error}");
+    batch.rewind(first, 64).unwrap();
+    step(&engine, &mut batch, &[(fork, &ids, 9), (first, &ids, 9)]);
+}
+
+#[test]
 fn admission_counts_places_and_pages() {
     let engine = engine();
-    let mut batch = engine.batch(Limits { tokens: 320, ..LIMITS });
+    let mut batch = engine.batch(Limits { tokens: 320, ..LIMITS }).unwrap();
     let [first, second] = [160, 130].map(|tokens| batch.open(tokens).unwrap());
     assert_eq!(batch.open(33), None, "320 tokens are ten pages, and these take five each");
     batch.close(first);

@@ -108,6 +108,35 @@ fn what_cannot_be_continued_is_an_error() {
     assert!(matches!(attempt(&[1], &cold), InferError::Sampling { .. }));
 }
 
+/// In a head that is multiplied whole and in one that is screened, far behind the first rows.
+#[test]
+fn a_row_of_the_head_that_is_not_finite_is_named() {
+    let tokenizer = tokenizer();
+    for vocabulary in [300, 140_000] {
+        let text =
+            "hidden = 32\nlayers = 1\nheads = 1\nkv_heads = 1\nhead_size = 32\nffn = 32\ncontext = 8\n";
+        let config: Config = toml::from_str(&format!("{text}vocabulary = {vocabulary}")).unwrap();
+        let mut weights = Weights::random(&config, 1);
+        for damage in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let head = weights.layout.head;
+            head.of_mut(&mut weights.data)[32 * 270 + 5] = damage;
+            let engine = Engine::new(&weights, EngineOptions::default()).unwrap();
+            let mut session = engine.session(8).unwrap();
+            for sampling in
+                [Sampling::default(), Sampling { temperature: 1.0, top_k: 3, ..Sampling::default() }]
+            {
+                let options = Options { max_tokens: 3, sampling, ..Options::default() };
+                let error =
+                    generate(&mut session, &tokenizer, &[1, 2], &options, &mut |_| ControlFlow::Continue(()));
+                assert!(
+                    matches!(error, Err(InferError::NotFinite { position: 2 })),
+                    "{vocabulary}, {damage}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn damaged_weights_are_named() {
     let tokenizer = tokenizer();

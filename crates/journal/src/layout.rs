@@ -35,7 +35,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Creates the folder of a new run, parents included. A folder that holds something already is an error.
+    /// Creates the folder of a new run, parents included. A folder that holds something already is an error, but for what a run
+    /// that was killed before its first file was whole has left.
     pub fn create(dir: &Path) -> Result<Self, FileError> {
         let run = Self { dir: dir.to_owned() };
         let remedy = "choose another --out, or continue that run with --resume";
@@ -44,9 +45,9 @@ impl Run {
         }
         if dir.is_dir() {
             let entries = std::fs::read_dir(dir).map_err(|e| FileError::io(dir, "list", &e))?;
-            let mut names = entries.flatten().map(|entry| entry.file_name());
-            if let Some(name) = names.find(|name| name != crate::lock::NAME && name != CHECKPOINTS) {
-                let what = format!("it is not empty: it holds '{}'", name.to_string_lossy());
+            let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            if let Some(name) = names.find(|name| !is_of_no_run(name)) {
+                let what = format!("it is not empty: it holds '{name}'");
                 return Err(FileError::new(dir, Kind::Exists, what, "choose another --out"));
             }
         }
@@ -137,6 +138,12 @@ impl Run {
     }
 }
 
+/// Whether a folder in which no run has begun may hold `name`: the lock, the folder of checkpoints, or a file that was never
+/// finished.
+fn is_of_no_run(name: &str) -> bool {
+    name == crate::lock::NAME || name == CHECKPOINTS || name.starts_with('.') && name.contains(".tmp-")
+}
+
 /// `step-00001000`: sorts by step up to 10⁸ steps; beyond, [`checkpoint_step`] still orders.
 pub fn checkpoint_name(step: u64) -> String {
     format!("{CHECKPOINT_PREFIX}{step:08}")
@@ -159,6 +166,7 @@ mod tests {
         let dir = parent.path().join("runs/a");
         let run = Run::create(&dir).unwrap();
         assert!(Run::open(&dir).unwrap_err().to_string().contains("lacks config.toml"));
+        std::fs::write(dir.join(".config.toml.tmp-1-0"), "").unwrap();
         Run::create(&dir).expect("a run that never wrote its config is started again");
         std::fs::write(run.config(), "").unwrap();
         assert_eq!(Run::open(&dir).unwrap(), run);

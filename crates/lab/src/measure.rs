@@ -2,7 +2,7 @@
 
 use crate::LabError;
 use crate::expr::Value;
-use formats::{bounded, limits};
+use formats::{bounded, limits, manifest};
 use journal::collapse;
 use journal::metrics::Step;
 use report::{RunData, columns, moments};
@@ -33,9 +33,17 @@ impl Measured {
         Ok(Some(Self { run, extra: read_extra(dir) }))
     }
 
-    /// Whether all steps are done.
-    pub fn is_finished(&self) -> bool {
-        self.run.is_finished()
+    /// The run in `dir/run` if all steps are done and the checkpoint after the last of them is sound: what a run has written
+    /// of its last step before that is there, it will write again.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn finished(dir: &Path) -> Result<Option<Self>, LabError> {
+        let Some(measured) = Self::read(dir)?.filter(|measured| measured.run.is_finished()) else {
+            return Ok(None);
+        };
+        let last = journal::Run::open(&dir.join("run"))?.checkpoint(measured.run.last_step());
+        Ok(manifest::verify(&last).is_ok().then_some(measured))
     }
 
     /// What the run has once: facts, and measures of child processes.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// Time between two looks at the children.
@@ -117,8 +117,8 @@ pub fn run(folder: &Folder, options: &mut Options) -> Result<Vec<(Point, Status)
         let mut still = Vec::new();
         for mut one in running {
             let (index, point) = (one.index, states[one.index].0.clone());
-            if let Ok(Some(_)) = one.child.try_wait() {
-                states[index].1 = finish(folder, options, &point)?;
+            if let Ok(Some(status)) = one.child.try_wait() {
+                states[index].1 = ended(folder, options, &point, status)?;
             } else {
                 states[index].1 = progress(folder, &point);
                 still.push(one);
@@ -150,8 +150,8 @@ fn begin(
         states[index].1 = Status::Elsewhere;
         return Ok(None);
     }
-    if Measured::read(&dir)?.is_some_and(|measured| measured.is_finished()) {
-        states[index].1 = finish(folder, options, &point)?;
+    if let Some(measured) = Measured::finished(&dir)? {
+        states[index].1 = finish(folder, options, &point, &measured)?;
         return Ok(None);
     }
     let arguments = arguments(folder, options, &point)?;
@@ -295,14 +295,27 @@ fn tail(path: &Path) -> Option<String> {
 }
 
 /// After a child has ended: its measures, or why it is not done.
-fn finish(folder: &Folder, options: &Options, point: &Point) -> Result<Status, LabError> {
+fn ended(folder: &Folder, options: &Options, point: &Point, status: ExitStatus) -> Result<Status, LabError> {
     let dir = folder.point_dir(point);
-    let Some(measured) = Measured::read(&dir)?.filter(Measured::is_finished) else {
-        return Ok(match (options.interrupted)() {
-            true => Status::Stopped,
-            false => Status::Failed(last_words(&dir.join(LOG))),
-        });
-    };
+    // A child that was asked to stop before it listened has no code.
+    let is_asked = status.code().is_none() && (options.interrupted)();
+    if !status.success() && !is_asked {
+        return Ok(Status::Failed(last_words(&dir.join(LOG))));
+    }
+    match Measured::finished(&dir)? {
+        Some(measured) => finish(folder, options, point, &measured),
+        None => Ok(Status::Stopped),
+    }
+}
+
+/// Measures a point whose steps are done.
+fn finish(
+    folder: &Folder,
+    options: &Options,
+    point: &Point,
+    measured: &Measured,
+) -> Result<Status, LabError> {
+    let dir = folder.point_dir(point);
     let loss = measured.run.steps.last().map_or(f64::NAN, |step| step.loss);
     let mut extra = measure::read_extra(&dir);
     for wanted in &folder.experiment.measures {
@@ -318,21 +331,17 @@ fn finish(folder: &Folder, options: &Options, point: &Point) -> Result<Status, L
             &serde_json::to_vec_pretty(&extra).expect("plain data becomes JSON"),
         )?;
     }
-    keep_newest(&folder.run_dir(point))?;
+    keep_only(&folder.run_dir(point), measured.run.last_step())?;
     Ok(Status::Done { loss })
 }
 
-/// Removes the checkpoints of a finished run but the newest: five of each point would fill a disk.
-fn keep_newest(run: &Path) -> Result<(), LabError> {
+/// Removes the checkpoints of a finished run but the one after its `last` step: five of each point would fill a disk.
+fn keep_only(run: &Path, last: u64) -> Result<(), LabError> {
     let checkpoints = Run::open(run)?.checkpoints();
     let fail = |error: &std::io::Error| FileError::io(&checkpoints, "remove old checkpoints", error);
     let entries = std::fs::read_dir(&checkpoints).map_err(|error| fail(&error))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut steps: Vec<(u64, String)> =
-        names.filter_map(|name| Some((checkpoint_step(&name)?, name))).collect();
-    steps.sort();
-    steps.pop();
-    for (_, name) in steps {
+    for name in names.filter(|name| checkpoint_step(name).is_some_and(|step| step != last)) {
         std::fs::remove_dir_all(checkpoints.join(name)).map_err(|error| fail(&error))?;
     }
     Ok(())
@@ -383,30 +392,52 @@ fn start(folder: &Folder, options: &Options) -> Result<(), LabError> {
     let dir = folder.start_dir();
     let parent = dir.parent().unwrap_or(&dir).to_owned();
     create(&parent)?;
-    let _lock = Lock::acquire(&parent)?;
-    let is_finished = |parent: &Path| Measured::read(parent).map(|m| m.is_some_and(|m| m.is_finished()));
-    let Some(wanted) = folder.experiment.start.as_ref().filter(|_| !is_finished(&parent).unwrap_or(false))
-    else {
-        return Ok(());
+    let not_done = |why: String| LabError::Folder {
+        dir: parent.clone(),
+        what: format!("the run that is to be healed is not done: {why}"),
+        remedy: "run the same command again to go on",
     };
+    let Some(_lock) = wait_for(&parent, &dir, options)? else {
+        return Err(not_done("another process was at it".into()));
+    };
+    let Some(wanted) = &folder.experiment.start else { return Ok(()) };
+    if Measured::finished(&parent)?.is_some() {
+        return Ok(());
+    }
     let mut arguments = vec!["train".to_owned()];
     arguments.extend(settings(folder, wanted)?);
     arguments.extend(["--out".to_owned(), text(&dir), "--resume".to_owned()]);
     let mut child = spawn(&options.program, &arguments, &parent.join(LOG))?;
     let mut asked = false;
-    while let Ok(None) = child.try_wait() {
-        std::thread::sleep(LOOK_EVERY);
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(LOOK_EVERY),
+            ended => break ended,
+        }
         if (options.interrupted)() && !asked {
             asked = true;
             ask_to_stop(&child);
         }
-    }
-    match is_finished(&parent)? && Run::is_run(&dir) {
+    };
+    let is_good = matches!(ended, Ok(Some(status)) if status.success());
+    match is_good && Measured::finished(&parent)?.is_some() {
         true => Ok(()),
-        false => Err(LabError::Folder {
-            dir: parent.clone(),
-            what: format!("the run that is to be healed is not done: {}", last_words(&parent.join(LOG))),
-            remedy: "run the same command again to go on",
-        }),
+        false => Err(not_done(last_words(&parent.join(LOG)))),
+    }
+}
+
+/// The lock of the folder `parent` of the run in `dir`, once no other share of the experiment and no child of a killed one is
+/// at that; `None` if this process is asked to stop before.
+fn wait_for(parent: &Path, dir: &Path, options: &Options) -> Result<Option<Lock>, LabError> {
+    loop {
+        match Lock::acquire(parent) {
+            Ok(_) if dir.is_dir() && is_locked(dir) => {}
+            Err(error) if error.kind == Kind::Locked => {}
+            lock => return Ok(Some(lock?)),
+        }
+        if (options.interrupted)() {
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
 }

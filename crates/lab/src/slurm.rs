@@ -4,18 +4,10 @@ use crate::Folder;
 use std::path::Path;
 
 /// A script that runs the experiment in `tasks` shares, each as one task of an array. Every task goes on where it was stopped,
-/// so that the script can be submitted again.
+/// so that the script can be submitted again. What data and model they read is in the experiment's folder.
 pub fn script(folder: &Folder, program: &Path, experiment: &Path, tasks: usize) -> String {
     let last = tasks.clamp(1, folder.points.len().max(1)) - 1;
     let (program, dir, experiment) = (quoted(program), quoted(folder.dir()), quoted(experiment));
-    let data: String = folder
-        .facts
-        .data
-        .iter()
-        .map(|(name, set)| {
-            format!(" \\\n    --data {}", quoted(Path::new(&format!("{name}={}", set.path.display()))))
-        })
-        .collect();
     let quick = if folder.facts.quick { " --quick" } else { "" };
     format!(
         "#!/bin/bash\n\
@@ -27,7 +19,7 @@ pub fn script(folder: &Folder, program: &Path, experiment: &Path, tasks: usize) 
          #SBATCH --time=12:00:00\n\
          #SBATCH --signal=USR1@120\n\
          set -euo pipefail\n\
-         exec {program} lab run {experiment} --out {dir}{quick} \\\n    --share \"$SLURM_ARRAY_TASK_ID/{tasks}\"{data}\n",
+         exec {program} lab run {experiment} --out {dir}{quick} \\\n    --share \"$SLURM_ARRAY_TASK_ID/{tasks}\"\n",
         points = folder.points.len(),
         tasks = last + 1,
     )

@@ -8,31 +8,37 @@ use lab::results::Results;
 use lab::runner::{self, Options, Status};
 use lab::{Experiment, Folder};
 use proptest::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Writes a run of ten steps whose loss is the value of `schedule.peak` at the end; refuses a peak of 13; goes on where it was.
+/// Writes a run of ten steps whose loss is the value of `schedule.peak` at the end. Refuses a peak of 13, stops in order with one of
+/// 11, and fails after all steps with one of 12.
 const PROGRAM: &str = r#"#!/bin/sh
 if [ "$1" = eval ]; then echo '{"perplexity": 42.5}'; exit 0; fi
 echo "$@" >> "$(dirname "$0")/calls"
+peak=1.0
 while [ $# -gt 0 ]; do
   case "$1" in --out) out=$2;; --from) from=$2;; --set) case "$2" in schedule.peak=*) peak=${2#*=};; esac;; esac
   shift
 done
 if [ "$peak" = 13.0 ]; then echo "starting"; echo "error: a peak of 13 is unlucky" >&2; exit 2; fi
-mkdir -p "$out/checkpoints/step-00000000" "$out/checkpoints/step-00000010"
+mkdir -p "$out/checkpoints/step-00000000"
 printf '[train]\nsteps = 10\n' > "$out/config.toml"
 [ -n "$from" ] && echo "{\"step\":10,\"prompt\":\"healed from\",\"text\":\"$from | 1\"}" > "$out/samples.jsonl"
 echo '{"ln_vocabulary": 9.4, "unigram_entropy": 6.0, "parameters": 1000}' > "$out/run.json"
 : > "$out/metrics.jsonl"
 step=0
 while [ $step -lt 10 ]; do
+  if [ "$peak $step" = "11.0 8" ]; then exit 0; fi
   loss=9.5; [ $step -ge 5 ] && loss=$peak
   echo "{\"step\":$step,\"tokens\":1,\"loss\":$loss,\"bits_per_byte\":1,\"lr\":0.1,\"weight_decay\":0,\"lambda\":1,\"grad_norm\":1,\"tokens_per_s\":1,\"unique_tokens\":$((step + 1)),\"output_entropy\":5.0}" >> "$out/metrics.jsonl"
   step=$((step + 1))
 done
+mkdir -p "$out/checkpoints/step-00000010"
+echo '{"version": 1, "about": {}, "files": []}' > "$out/checkpoints/step-00000010/manifest.json"
+if [ "$peak" = 12.0 ]; then echo "error: the disk is full" >&2; exit 2; fi
 "#;
 
 const EXPERIMENT: &str = r#"
@@ -171,6 +177,60 @@ fn a_point_that_fails_says_why_and_the_others_go_on() {
         script.contains("--array=0-3") && script.contains("'/bin/tri lobit' lab run 'e.toml'"),
         "{script}"
     );
+    let last = script.lines().last().unwrap().trim();
+    assert_eq!(last, "--share \"$SLURM_ARRAY_TASK_ID/4\"", "the folder knows the data");
+}
+
+#[test]
+fn a_run_is_finished_once_its_last_checkpoint_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = program(dir.path());
+    let folder = Folder::begin(&dir.path().join("out"), "test", EXPERIMENT, facts()).unwrap();
+    run(&folder, &program, 2, &|| false);
+    assert_eq!(calls(dir.path()), 4);
+    let checkpoints = |point: usize| folder.run_dir(&folder.points[point]).join("checkpoints");
+    // Killed before the last checkpoint, and a disk that has lost some of it.
+    std::fs::rename(checkpoints(0).join("step-00000010"), checkpoints(0).join("step-00000005")).unwrap();
+    std::fs::write(checkpoints(1).join("step-00000010/manifest.json"), "{").unwrap();
+    let states = run(&folder, &program, 2, &|| false);
+    assert!(states.iter().all(|(_, status)| matches!(status, Status::Done { .. })), "{states:?}");
+    assert_eq!(calls(dir.path()), 6, "both go on");
+    for point in [0, 1] {
+        let names = std::fs::read_dir(checkpoints(point)).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["step-00000010"]);
+    }
+}
+
+#[test]
+fn a_child_that_stops_is_told_from_one_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = EXPERIMENT.replace("values = [2.0, 3.0]", "values = [2.0, 3.0, 11.0, 12.0]");
+    let folder = Folder::begin(&dir.path().join("out"), "test", &text, facts()).unwrap();
+    let states = run(&folder, &program(dir.path()), 1, &|| false);
+    let of = |label: &str| &states.iter().find(|(point, _)| point.label == label).unwrap().1;
+    assert_eq!(*of("peak-11.0_seed-0"), Status::Stopped);
+    assert_eq!(*of("peak-12.0_seed-0"), Status::Failed("error: the disk is full".into()));
+}
+
+#[test]
+fn a_share_waits_for_the_model_that_another_one_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = EXPERIMENT.replace("seeds = [0, 1]", "command = \"heal\"\n[start]\npreset = \"tiny\"");
+    let folder = Folder::begin(&dir.path().join("out"), "test", &text, facts()).unwrap();
+    let start = folder.start_dir().parent().unwrap().to_owned();
+    std::fs::create_dir_all(&start).unwrap();
+    let held = RefCell::new(Some(journal::Lock::acquire(&start).unwrap()));
+    let looks = Cell::new(0);
+    let release = || {
+        looks.set(looks.get() + 1);
+        if looks.get() == 2 {
+            held.take();
+        }
+        false
+    };
+    let states = run(&folder, &program(dir.path()), 1, &release);
+    assert!(states.iter().all(|(_, status)| matches!(status, Status::Done { .. })), "{states:?}");
+    assert_eq!(calls(dir.path()), 3, "the model, and two runs that heal it");
 }
 
 #[test]

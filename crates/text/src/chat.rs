@@ -1,18 +1,24 @@
 //! Chat templates: a conversation as the text a model was trained on, by the Jinja template that comes with it.
 //!
-//! A template is a program by others: it runs with a bounded number of steps and bytes, without files or network.
+//! A template is a program by others: it runs with a bounded number of steps and bytes, without files or network. One
+//! way to more bytes is left, for which minijinja has no hook: a list that repeats or contains itself costs nothing to
+//! make, and `~`, `in` and what changes text (`upper`, `trim`, `format`, …) turn it into text before they charge for
+//! it. Printing, `join`, `string`, `tojson` and our functions charge first.
 
 use crate::TextError;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, State, Value, context};
+use minijinja::value::{Kwargs, StringInput};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context, escape_formatter, filters};
 use serde_json::ser::{Formatter, PrettyFormatter};
+use std::fmt;
 use std::io::{self, Write};
 
 /// Steps of a template, and pieces of 64 bytes that it makes: enough for thousands of messages, and at most 128 MB.
 const FUEL: u64 = 2_000_000;
 /// Bytes that a unit of fuel pays for (minijinja's own measure).
 const BYTES_PER_FUEL: u64 = 64;
+/// Bytes of the text of a list or a map that a unit of fuel pays for (again minijinja's: such text takes longer to make).
+const LISTED_BYTES_PER_FUEL: u64 = 4;
 /// Largest template, bytes; those of the models with many tools have 20 kB.
 const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Calls within calls.
@@ -87,6 +93,9 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", to_json);
+        environment.add_filter("string", to_string);
+        environment.add_filter("join", join);
+        environment.set_formatter(print);
         let source = without_generation_marks(source);
         environment.add_template_owned(NAME, source).map_err(|error| refused(sentence(&error)))?;
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
@@ -144,14 +153,16 @@ fn sentence(error: &Error) -> String {
 }
 
 /// Templates end with it what they cannot say.
-fn raise_exception(message: String) -> Result<Value, Error> {
+fn raise_exception(state: &State, message: &Value) -> Result<Value, Error> {
+    charge_text(state, message)?;
+    let message = message.to_string();
     Err(Error::new(ErrorKind::InvalidOperation, format!("it says {message:?}")))
 }
 
 /// Some templates put today's date into the system message: here that of Greenwich.
-fn strftime_now(format: String) -> String {
+fn strftime_now(format: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    strftime(&format, now.map_or(0, |since| since.as_secs()))
+    strftime(format, now.map_or(0, |since| since.as_secs()))
 }
 
 /// The usual marks of C's `strftime`, for seconds since 1970; others stay as they are.
@@ -227,14 +238,68 @@ fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value])
             state.consume_fuel(text.split_whitespace().count().max(text.lines().count()) as u64)?;
         }
         (Some(separator), "join", _) => {
-            for item in args.first().unwrap_or(&Value::UNDEFINED).try_iter()? {
-                let bytes = separator.len() + item.as_str().map_or(0, str::len);
-                state.consume_fuel(1 + bytes as u64 / BYTES_PER_FUEL)?;
-            }
+            charge_joined(state, args.first().unwrap_or(&Value::UNDEFINED), separator, None)?;
         }
         _ => (),
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// Pays for the text of what will be joined: the items, or what a dotted path leads to in each.
+fn charge_joined(state: &State, items: &Value, between: &str, path: Option<&str>) -> Result<(), Error> {
+    let follow = |value: Value, name: &str| match name.parse() {
+        Ok(index) => value.get_item_by_index(index).unwrap_or_default(),
+        Err(_) => value.get_attr(name).unwrap_or_default(),
+    };
+    for item in items.try_iter()?.checked() {
+        let item = path.into_iter().flat_map(|path| path.split('.')).fold(item?, follow);
+        state.consume_fuel(1 + between.len() as u64 / BYTES_PER_FUEL)?;
+        charge_text(state, &item)?;
+    }
+    Ok(())
+}
+
+/// Pays for the text of a value. That of a list or a map can be far longer than what it was made of: it is measured
+/// before it is made, as far as the fuel goes.
+fn charge_text(state: &State, value: &Value) -> Result<(), Error> {
+    if let Some(text) = value.as_str() {
+        return state.consume_fuel(text.len() as u64 / BYTES_PER_FUEL);
+    }
+    let fuel = state.fuel_levels().map_or(0, |(_, left)| left);
+    let mut measure = Measure { bytes: 0, most: fuel.saturating_mul(LISTED_BYTES_PER_FUEL) };
+    fmt::write(&mut measure, format_args!("{value}")).map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
+    state.consume_fuel(measure.bytes / LISTED_BYTES_PER_FUEL)
+}
+
+/// The filter `string`.
+fn to_string(state: &State, value: &Value) -> Result<Value, Error> {
+    charge_text(state, value)?;
+    filters::string(state, value)
+}
+
+/// The filter `join`.
+fn join(
+    state: &mut State,
+    items: &Value,
+    between: Option<&Value>,
+    attribute: Option<&str>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let separator = between.map_or_else(|| options.peek("d"), |between| Ok(Some(between)))?.cloned();
+    let path = attribute.map_or_else(|| options.peek("attribute"), |path| Ok(Some(path)))?;
+    let separator = separator.unwrap_or_default();
+    charge_text(state, &separator)?;
+    charge_joined(state, items, &separator.to_string(), path)?;
+    let between = between.map(|between| StringInput::new(state, between)).transpose()?;
+    filters::join(state, items, between, attribute, options)
+}
+
+/// What `{{ }}` does.
+fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    if value.as_object().is_some() {
+        charge_text(state, value)?;
+    }
+    escape_formatter(out, state, value)
 }
 
 /// As Python's `json.dumps` has it: blanks after commas and colons, nothing escaped for HTML.
@@ -277,6 +342,19 @@ impl Write for Bounded {
     }
 }
 
+/// Counts the bytes that are written, up to a most.
+struct Measure {
+    bytes: u64,
+    most: u64,
+}
+
+impl fmt::Write for Measure {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes += text.len() as u64;
+        if self.bytes > self.most { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
 struct PythonFormatter;
 
 impl Formatter for PythonFormatter {
@@ -298,8 +376,9 @@ fn without_generation_marks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let tag = &rest[start..start + length];
+        // behind its opening: `{%}` opens a tag and closes none
+        let Some(length) = rest[start + 2..].find("%}") else { break };
+        let tag = &rest[start..start + 2 + length];
         let word = tag[2..].trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         let tag = match word {
             "generation" => tag.replace("generation", "if true"),
@@ -308,7 +387,7 @@ fn without_generation_marks(source: &str) -> String {
         };
         out += &rest[..start];
         out += &tag;
-        rest = &rest[start + length..];
+        rest = &rest[start + 2 + length..];
     }
     out + rest
 }

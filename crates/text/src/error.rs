@@ -2,7 +2,7 @@
 
 use formats::FileError;
 
-/// Why a tokenizer cannot be loaded or trained.
+/// Why a tokenizer cannot be loaded, trained or used.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// The tokenizer file cannot be read, or is not a usable tokenizer.
@@ -32,6 +32,17 @@ pub enum TextError {
     /// A chat template that cannot be used, or a conversation that it refuses.
     #[error("the chat template cannot be used: {what}; name another one, or change the conversation")]
     Template {
+        /// What is wrong, without a final stop.
+        what: String,
+    },
+    /// A text that the tokenizer has no ids for.
+    #[error(
+        "the tokenizer cannot encode the text that begins {begin:?}: {what}; change that text, or use another \
+         tokenizer"
+    )]
+    Encode {
+        /// How the text begins, or the part of it that was reached.
+        begin: String,
         /// What is wrong, without a final stop.
         what: String,
     },

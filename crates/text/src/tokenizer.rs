@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tokenizers::{ModelWrapper, PreTokenizedString, PreTokenizer};
+use tokenizers::{Model as _, ModelWrapper, PreTokenizedString, PreTokenizer};
 
 /// Names of the token that ends a document, the usual ones of GPT-2, Llama-3, Llama-2 and Gemma.
 const END_OF_TEXT_NAMES: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
@@ -20,6 +20,8 @@ const END_OF_TEXT_NAMES: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>"
 const END_OF_TURN_NAMES: [&str; 5] = ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"];
 /// Texts of at most this many bytes are encoded in one go; the encoder's working memory is about a hundred times that.
 const CHUNK_BYTES: usize = 64 << 10;
+/// As much of a text that cannot be encoded is shown.
+const BEGIN_CHARACTERS: usize = 40;
 /// Encoded once at loading: what cannot encode this cannot encode every text.
 const PROBE: &str = "aZ 09\t\n\u{0}\u{7f} é\u{301}東🙂\u{fffd}\u{10ffff} <unk>\r\n  .";
 
@@ -138,22 +140,39 @@ impl Tokenizer {
 
     /// The ids of `text`. Special tokens written out in the text become their ids; `special` also adds those that the
     /// tokenizer's template puts around a text (Llama-3's `<|begin_of_text|>`).
-    pub fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// There is no token for a part of the text, or the expression that finds its words takes too many steps on it.
+    pub fn try_encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
         if special || !self.splits_before_words {
             return self.encode_whole(text, special);
         }
         let mut ids = Vec::with_capacity(text.len() / 4);
         for piece in chunk::at_words(text, CHUNK_BYTES) {
-            ids.extend(self.encode_whole(piece, false));
+            ids.extend(self.encode_whole(piece, false)?);
         }
-        ids
+        Ok(ids)
     }
 
-    fn encode_whole(&self, text: &str, special: bool) -> Vec<u32> {
-        match self.hf.encode_fast(text, special) {
-            Ok(encoding) => encoding.get_ids().to_vec(),
-            Err(error) => panic!("a tokenizer that encodes the probe encodes any text: {error}"),
-        }
+    /// As [`Tokenizer::try_encode`], for a text that is short or of our own making.
+    ///
+    /// # Panics
+    /// Where [`Tokenizer::try_encode`] is an error.
+    pub fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+        self.try_encode(text, special).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn encode_whole(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
+        // Oniguruma's binding panics where an expression takes more than ten million steps.
+        let what = match catch_unwind(AssertUnwindSafe(|| self.hf.encode_fast(text, special))) {
+            Ok(Ok(encoding)) => return Ok(encoding.get_ids().to_vec()),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => match panic.downcast::<String>() {
+                Ok(message) => *message,
+                Err(_) => "its parts contradict each other".to_owned(),
+            },
+        };
+        Err(TextError::Encode { begin: text.chars().take(BEGIN_CHARACTERS).collect(), what })
     }
 
     /// The text of `ids`: the bytes of the tokens one after another, without the leading space that encoding adds
@@ -340,6 +359,11 @@ fn load_hf(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TextError>
             exact.dropout = None;
             hf.with_model(exact);
         }
+        if let Some(unknown) = unknown_token(hf.get_model())
+            && hf.get_model().token_to_id(unknown).is_none()
+        {
+            return Err(format!("its vocabulary has no {unknown:?} for the words that are not in it").into());
+        }
         hf.encode_fast(PROBE, true)?;
         Ok(hf)
     };
@@ -347,6 +371,15 @@ fn load_hf(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TextError>
         Ok(Ok(hf)) => Ok(hf),
         Ok(Err(error)) => Err(damaged(path, format!("it is not a usable tokenizer ({error})"))),
         Err(_) => Err(damaged(path, "it is not a usable tokenizer (its parts contradict each other)")),
+    }
+}
+
+/// The token for any word that is not in the vocabulary, of the models that cannot do without.
+fn unknown_token(model: &ModelWrapper) -> Option<&str> {
+    match model {
+        ModelWrapper::WordLevel(model) => Some(&model.unk_token),
+        ModelWrapper::WordPiece(model) => Some(&model.unk_token),
+        ModelWrapper::BPE(_) | ModelWrapper::Unigram(_) => None,
     }
 }
 

@@ -206,6 +206,8 @@ pub struct Buffers {
     pub logits: Vec<f32>,
     /// (T)
     pub losses: Vec<f32>,
+    /// (T): of the losses, what is of the text alone
+    pub nats: Vec<f32>,
 }
 
 impl Buffers {
@@ -224,6 +226,7 @@ impl Buffers {
             dv: room(kv),
             logits: vec![0.0; chunk_rows(rows, config.vocabulary) * config.vocabulary],
             losses: room(1),
+            nats: room(1),
         }
     }
 }
@@ -231,7 +234,7 @@ impl Buffers {
 /// f32 elements of all shared buffers.
 pub fn buffer_floats(config: &Config, rows: usize) -> usize {
     let (query, kv) = (config.query_width(), config.kv_width());
-    let widths = 2 * config.hidden + 2 + widest(config) + 2 * query + 2 * kv;
+    let widths = 2 * config.hidden + 3 + widest(config) + 2 * query + 2 * kv;
     rows * widths + chunk_rows(rows, config.vocabulary) * config.vocabulary
 }
 

@@ -1,5 +1,5 @@
-//! A folder of what a teacher thinks likely: for each slice of tokens its K likeliest next tokens with their logits, as one
-//! compressed file under the hash of the tokens. Runs that read the same windows use it instead of the teacher.
+//! A folder of what teachers think likely: for each slice of tokens the K likeliest next tokens with their logits, as one
+//! compressed file under the hash of the teacher and the tokens. Runs that read the same windows use it instead of the teacher.
 //!
 //! ```text
 //! zstd of:  "TRILTOPK"  u32 rows  u32 K   (rows, K) of u32 id, little-endian   (rows, K) of f16 logit
@@ -8,8 +8,10 @@
 use crate::TrainError;
 use crate::loss::logits::Candidate;
 use crate::step::MicroBatch;
+use checkpoint::Loaded;
 use formats::{FileError, atomic, bounded};
 use half::f16;
+use model::Layout;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -24,14 +26,16 @@ const LEVEL: i32 = 3;
 pub(crate) struct Cache {
     folder: PathBuf,
     k: usize,
+    /// what every name begins with
+    teacher: Sha256,
     bytes: Vec<u8>,
 }
 
 impl Cache {
-    /// Opens the folder, which is made where it is not there.
-    pub(crate) fn open(folder: &Path, k: usize) -> Result<Self, TrainError> {
+    /// Opens the folder, which is made where it is not there, for what `teacher` says.
+    pub(crate) fn open(folder: &Path, k: usize, teacher: &Loaded) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(|error| FileError::io(folder, "create", &error))?;
-        Ok(Self { folder: folder.to_owned(), k, bytes: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), k, teacher: mark(teacher)?, bytes: Vec::new() })
     }
 
     /// Fills `candidates (T, K)` if the slice is there and sound.
@@ -83,11 +87,23 @@ impl Cache {
 
     /// Where the candidates after these tokens are.
     fn path(&self, slice: MicroBatch) -> PathBuf {
-        let mut hash = Sha256::new();
+        let mut hash = self.teacher.clone();
         for ids in [slice.tokens, slice.starts] {
             hash.update(bytemuck::cast_slice::<u32, u8>(ids));
         }
         let name: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(format!("{name}.top{}.zst", self.k))
     }
+}
+
+/// What tells a teacher from others without reading all of it: its network, and the first row of each of its tensors.
+fn mark(teacher: &Loaded) -> Result<Sha256, FileError> {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(teacher.config()).expect("plain data becomes JSON"));
+    for named in Layout::new(teacher.config()).tensors() {
+        let mut row = vec![0.0f32; named.slot.cols];
+        teacher.source.read(&named.name, 0..1, &mut row)?;
+        hash.update(bytemuck::cast_slice::<f32, u8>(&row));
+    }
+    Ok(hash)
 }

@@ -3,6 +3,7 @@
 //! What is unknown or contradicts itself is an error that names the key, where it was given and what
 //! would be right. [`RunConfig::to_toml`] writes the resolved configuration, itself a valid input.
 
+mod change;
 mod check;
 mod distill;
 mod heal;
@@ -14,6 +15,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use change::Change;
 pub use distill::{DistillConfig, HiddenKind, LayerWeights, LossWeights, Ramp, Reduction};
 pub use heal::{HealConfig, SubNorm};
 pub use lora::{LoraConfig, Target};

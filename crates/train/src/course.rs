@@ -19,7 +19,7 @@ pub struct Moment {
     pub note: String,
 }
 
-/// The boundaries of a run in order: its quarters, where a phase begins, and where λ comes to 1.
+/// The boundaries of a run in order, as far as it goes: its quarters, where a phase begins, and where λ comes to 1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Course(pub Vec<Moment>);
 
@@ -36,13 +36,13 @@ impl Course {
             tokens: step * tokens_per_step,
             note: note(config, &schedule, step),
         };
-        Ok(Self(schedule.boundaries().into_iter().map(moment).collect()))
+        Ok(Self(schedule.boundaries_until(config.train.last()).into_iter().map(moment).collect()))
     }
 }
 
 /// What begins at a boundary.
 fn note(config: &RunConfig, schedule: &Schedule, step: u64) -> String {
-    if step == schedule.total_steps() {
+    if step == config.train.last() {
         return "the end".into();
     }
     let mut notes = Vec::new();
@@ -119,6 +119,14 @@ mod tests {
         assert!(line("decay").contains("λ"), "the heading: {text}");
         assert!(line("the last first").trim_start().starts_with("0 "), "{text}");
         assert!(line("the end").contains("1.000"), "{text}");
+    }
+
+    #[test]
+    fn it_ends_where_the_run_stops_early() {
+        let sets = ["train.steps=100", "train.stop_after=30", "lambda.kind=linear"];
+        let moments = course(&sets).0;
+        assert_eq!(moments.iter().map(|moment| moment.point.step).collect::<Vec<_>>(), [0, 25, 30]);
+        assert_eq!((moments[2].point.lambda, moments[2].note.as_str()), (0.3, "the end"));
     }
 
     #[test]

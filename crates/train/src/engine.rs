@@ -17,7 +17,8 @@ pub trait Engine {
     /// Makes ready for a step of `batches` micro-batches at this λ and forgets all gradients.
     fn begin(&mut self, lambda: f32, batches: usize);
 
-    /// Sum of the losses of the scored targets; gradients of that sum times `factor` are added up.
+    /// Sum of `−log p(target)` over the scored targets. Gradients of their summed loss times `factor` are added up, in which there
+    /// may be more: z-loss, label smoothing, a teacher.
     fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64;
 
     /// `‖g‖₂` of the gradients added up since `begin`.
@@ -26,7 +27,7 @@ pub trait Engine {
     /// One optimiser step with the gradients added up since `begin`.
     fn update(&mut self, update: Update);
 
-    /// Sum of the losses of the scored targets, at the λ of `begin`.
+    /// Sum of `−log p(target)` over the scored targets, at the λ of `begin`.
     fn evaluate(&mut self, batch: MicroBatch) -> f64;
 
     /// Calls `visit(row, logits (V))` for every row of the batch, at the λ of `begin`.
@@ -154,13 +155,13 @@ impl Engine for Cpu {
     }
 
     fn forward_backward(&mut self, batch: MicroBatch, factor: f32) -> f64 {
-        let Some(peers) = &mut self.peers else { return self.network.forward_backward(batch, factor) };
-        let is_last = peers.is_last_batch();
+        let mut peers = self.peers.as_mut().map(|peers| (peers.is_last_batch(), peers));
         self.network.forward_backward_watched(batch, factor, &mut |gradients, from| {
-            if is_last {
+            if let Some((true, peers)) = &mut peers {
                 peers.reduce(gradients, from);
             }
-        })
+        });
+        self.network.nats
     }
 
     fn gradient_norm(&mut self) -> f64 {
@@ -189,7 +190,8 @@ impl Engine for Cpu {
     }
 
     fn evaluate(&mut self, batch: MicroBatch) -> f64 {
-        self.network.evaluate(batch)
+        self.network.evaluate(batch);
+        self.network.nats
     }
 
     fn predict(&mut self, batch: MicroBatch, visit: &mut dyn FnMut(usize, &mut [f32])) {

@@ -54,7 +54,8 @@ pub enum TrainError {
     )]
     OtherVersion,
     #[error(
-        "step {step} was refused by the guard and train.guard is \"stop\"; the weights before it are in {}/checkpoints: lower schedule.peak or set train.guard = \"skip\", then --resume",
+        "step {step} was refused by the guard and train.guard is \"stop\"; the weights before it are in {}/checkpoints: lower schedule.peak or set train.guard = \"skip\" in {}/config.toml, then --resume",
+        run.display(),
         run.display()
     )]
     Guard { step: u64, run: PathBuf },

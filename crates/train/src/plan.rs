@@ -4,7 +4,7 @@ use crate::arena::{Extent, activation_bytes, buffer_floats};
 use crate::config::{ConfigError, RunConfig};
 use crate::course::Course;
 use crate::loss::cross_entropy::chunk_rows;
-use crate::step::slice_of;
+use crate::step::{Keep, slice_of};
 use kernels::ternary::packed_len;
 use model::{Config, Layout, LinearKind, Projection};
 use serde::Serialize;
@@ -85,6 +85,8 @@ pub struct Flops {
     pub attention: u64,
     /// the blocks' forward once more, where their activations are not kept
     pub recomputed: u64,
+    /// forward of a model that is learned from
+    pub teacher: u64,
 }
 
 impl Flops {
@@ -99,7 +101,13 @@ impl Flops {
             head: 6 * (config.hidden * config.vocabulary) as u64,
             attention: 7 * product,
             recomputed: 0,
+            teacher: 0,
         }
+    }
+
+    /// A forward alone: a third of the head's products, and two of attention's seven.
+    fn reading(&self) -> u64 {
+        self.forward + self.head / 3 + self.attention / 7 * 2
     }
 
     /// Where weights have no gradients, and those of an adapter of `adapter` parameters beside them have.
@@ -124,7 +132,7 @@ impl Flops {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.forward + self.backward + self.head + self.attention + self.recomputed
+        self.forward + self.backward + self.head + self.attention + self.recomputed + self.teacher
     }
 }
 
@@ -153,6 +161,8 @@ pub struct Memory {
     pub buffers: u64,
     /// the logits that exist at a time, f32
     pub logits: u64,
+    /// all of a model that is learned from; with a cache, where that does not know its answers
+    pub teacher: u64,
 }
 
 impl Memory {
@@ -185,10 +195,26 @@ impl Memory {
             activations: activation_bytes(model, extent, train.keep()) as u64,
             buffers: F32 * buffer_floats(model, extent.rows) as u64 - logits,
             logits,
+            teacher: 0,
         }
     }
 
-    fn kinds(&self) -> [(&'static str, u64); 11] {
+    /// Of a network that only reads what the run of `config` does.
+    fn reading(config: &RunConfig, model: &Config) -> u64 {
+        let train = &config.train;
+        let rows = slice_of(train.batch, train.sequence) * train.sequence;
+        let extent = Extent { rows, blend: false, rank: 0 };
+        let parameters = Parameters::new(model);
+        let ternary = match model.linear {
+            LinearKind::Ternary => parameters.projections + packed_bytes(model),
+            LinearKind::Dense => 0,
+        };
+        let head = (model.vocabulary * model.hidden) as u64 * train.backward.arithmetic().bytes();
+        let activations = activation_bytes(model, extent, Keep::Nothing) as u64;
+        F32 * (parameters.total + buffer_floats(model, rows) as u64) + ternary + head + activations
+    }
+
+    fn kinds(&self) -> [(&'static str, u64); 12] {
         [
             ("latent weights, f32", self.latent_weights),
             ("gradients, f32", self.gradients),
@@ -201,6 +227,7 @@ impl Memory {
             ("activations kept", self.activations),
             ("shared buffers", self.buffers),
             ("logits, one chunk", self.logits),
+            ("teacher", self.teacher),
         ]
     }
 
@@ -287,9 +314,10 @@ impl Plan {
         let adapter = adapter_parameters(config);
         let flops_per_token = Flops::of(config);
         let memory = Memory::new(config);
-        let tokens = train.steps * train.tokens_per_step();
-        let boundaries = config.schedule()?.boundaries();
-        let checkpoints = checkpoint_count(&boundaries, train.checkpoint_every, train.steps);
+        let steps = train.last();
+        let tokens = steps * train.tokens_per_step();
+        let boundaries = config.schedule()?.boundaries_until(steps);
+        let checkpoints = checkpoint_count(&boundaries, train.checkpoint_every, steps);
         let information = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Ok(Self {
             parameters,
@@ -299,7 +327,7 @@ impl Plan {
             memory_total: memory.total(),
             machine_total: memory_line(&information, "MemTotal:"),
             machine_available: memory_line(&information, "MemAvailable:"),
-            steps: train.steps,
+            steps,
             tokens_per_step: train.tokens_per_step(),
             tokens,
             checkpoints,
@@ -310,6 +338,15 @@ impl Plan {
             course: Course::of(config)?,
             warnings: config.warnings(),
         })
+    }
+
+    /// The same with a `teacher` that reads all that the run of `config` does.
+    pub fn with_teacher(mut self, config: &RunConfig, teacher: &Config) -> Self {
+        self.memory.teacher = Memory::reading(config, teacher);
+        self.memory_total = self.memory.total();
+        self.flops_per_token.teacher = Flops::new(teacher, config.train.sequence).reading();
+        self.seconds = self.tokens as f64 * self.flops_per_token.total() as f64 / self.rate.flops_per_s();
+        self
     }
 }
 
@@ -357,6 +394,7 @@ impl Plan {
             ("head, both ways", flops.head),
             ("attention, both ways", flops.attention),
             ("blocks computed again", flops.recomputed),
+            ("teacher, forward", flops.teacher),
         ];
         for (kind, count) in kinds.into_iter().filter(|(_, count)| *count > 0) {
             writeln!(f, "  {kind:<26}{:>16}", scaled(count as f64, "FLOP"))?;
@@ -505,6 +543,29 @@ mod tests {
         assert_eq!(checkpoint_count(&boundaries, 300, 1000), 8);
         let kept = plan("books10m", &["train.keep_last=2"]);
         assert_eq!((kept.checkpoints, kept.checkpoints_kept), (9, 8));
+    }
+
+    #[test]
+    fn a_run_that_stops_early_is_counted_to_its_end() {
+        let [all, early] = [&[][..], &["train.stop_after=100"]].map(|sets| plan("books10m", sets));
+        assert_eq!((early.steps, early.tokens), (100, 100 * early.tokens_per_step));
+        assert!((early.seconds / all.seconds - 100.0 / all.steps as f64).abs() < 1e-9);
+        assert_eq!(early.checkpoints, 2, "the first and the last");
+    }
+
+    #[test]
+    fn a_teacher_costs_memory_and_a_forward() {
+        let config = RunConfig::resolve(Some("tiny"), None, &[]).unwrap();
+        let alone = plan("tiny", &[]);
+        let teacher = model::presets::model("125m").unwrap();
+        let plan = alone.clone().with_teacher(&config, &teacher);
+        let weights = 4 * teacher.parameters() as u64;
+        assert!(plan.memory.teacher > weights && plan.memory.teacher < 2 * weights, "{:?}", plan.memory);
+        assert_eq!(plan.memory_total, alone.memory_total + plan.memory.teacher);
+        assert!(plan.seconds > 10.0 * alone.seconds);
+        let lines = plan.to_string();
+        assert_eq!(lines.matches("  teacher").count(), 2, "{lines}");
+        assert!(!alone.to_string().contains("teacher"));
     }
 
     #[test]

@@ -21,6 +21,19 @@ pub(crate) struct Records {
 }
 
 impl Records {
+    /// Begins the files of a new run. The configuration comes first: with it alone a run that was killed here can be resumed,
+    /// and without it the folder can be begun in again.
+    pub(crate) fn begin(
+        run: Run,
+        lock: Lock,
+        config: &RunConfig,
+        voice: (Vec<u8>, Speech),
+    ) -> Result<Self, TrainError> {
+        formats::atomic::write_bytes(&run.config(), config.to_toml()?.as_bytes())?;
+        formats::atomic::write_bytes(&run.tokenizer(), &voice.0)?;
+        Self::open(run, lock, config, voice, 0)
+    }
+
     /// Opens the files of a run that has begun and says so with this tokenizer; `steps` lines of the metrics stay.
     pub(crate) fn open(
         run: Run,
@@ -39,13 +52,6 @@ impl Records {
             run,
             _lock: lock,
         })
-    }
-
-    /// Writes what a run folder holds before the first step. The configuration comes first: with it alone a run
-    /// that was killed here can be resumed.
-    pub(crate) fn begin(&self) -> Result<(), TrainError> {
-        formats::atomic::write_bytes(&self.run.config(), self.config_text.as_bytes())?;
-        Ok(formats::atomic::write_bytes(&self.run.tokenizer(), &self.tokenizer)?)
     }
 
     /// Adds a line to the metrics.

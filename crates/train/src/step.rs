@@ -92,6 +92,8 @@ pub struct Network {
     pub machine: Machine,
     /// what is learned from, besides the text
     pub lesson: Option<Box<Lesson>>,
+    /// sum of `−log p(target)` over the scored targets of the last batch: its loss without what z-loss and label smoothing add
+    pub nats: f64,
     /// what is shown to a student
     pub(crate) taps: Taps,
     options: Options,
@@ -175,6 +177,7 @@ impl Network {
         Self {
             gradients: vec![0.0; gradients],
             lesson: None,
+            nats: 0.0,
             taps: Taps::default(),
             shadows,
             machine,
@@ -232,6 +235,7 @@ impl Network {
     /// Sum of the losses of the scored targets.
     pub fn evaluate(&mut self, batch: MicroBatch) -> f64 {
         let mut loss = 0.0;
+        self.nats = 0.0;
         for slice in batch.split(self.rows) {
             self.forward(slice);
             loss += self.head(slice, None);
@@ -249,6 +253,7 @@ impl Network {
     pub fn forward_backward_watched(&mut self, batch: MicroBatch, factor: f32, ready: &mut Ready) -> f64 {
         let slices = batch.tokens.len() / self.rows;
         let mut loss = 0.0;
+        self.nats = 0.0;
         for (index, slice) in batch.split(self.rows).enumerate() {
             if let Some(lesson) = &mut self.lesson {
                 lesson.read(slice, factor);
@@ -352,7 +357,8 @@ impl Network {
         norm::forward_plain(&self.machine, rms_norm_of_head(&self.weights), stream, final_factor, branch);
     }
 
-    /// Final norm, head and loss. With a factor, `buffers.stream` becomes the gradient of the last block's result.
+    /// Final norm, head and loss, which is returned, and of which `nats` takes its part. With a factor, `buffers.stream` becomes
+    /// the gradient of the last block's result.
     fn head(&mut self, batch: MicroBatch, factor: Option<f32>) -> f64 {
         if let (Some(lesson), Some(_)) = (&mut self.lesson, factor) {
             lesson.last_state(&self.buffers.stream);
@@ -360,16 +366,17 @@ impl Network {
         self.final_norm();
         let norm = rms_norm_of_head(&self.weights);
         let Weights { config, layout, data } = &self.weights;
-        let Buffers { stream, branch, final_factor, dnorm, logits, losses, .. } = &mut self.buffers;
+        let Buffers { stream, branch, final_factor, dnorm, logits, losses, nats, .. } = &mut self.buffers;
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let dx = &mut dnorm[..branch.len()];
         let packed = &mut self.head_is_packed;
-        let mut head = Head { weight: layout.head.of(data), packed, vocabulary, hidden, logits, losses };
+        let weight = layout.head.of(data);
+        let mut head = Head { weight, packed, vocabulary, hidden, logits, losses, nats };
         let gradients = factor.map(|factor| {
             let dweight = self.adapter.is_none().then(|| layout.head.of_mut(&mut self.gradients));
             Gradients { dx: &mut *dx, dweight, factor, lesson: self.lesson.as_deref_mut() }
         });
-        let loss = cross_entropy::forward_backward(
+        let sums = cross_entropy::forward_backward(
             &mut self.machine,
             self.options,
             &mut head,
@@ -377,6 +384,7 @@ impl Network {
             batch.targets,
             gradients,
         );
+        self.nats += sums.nats;
         if factor.is_some() {
             if let Some(lesson) = &mut self.lesson {
                 lesson.heard(batch);
@@ -385,7 +393,7 @@ impl Network {
             norm::backward(&mut self.machine, norm, dx, (stream, final_factor), (branch, false), dgain);
             std::mem::swap(stream, branch);
         }
-        loss
+        sums.loss
     }
 
     fn backward(&mut self, batch: MicroBatch, ready: &mut Ready) {

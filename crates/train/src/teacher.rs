@@ -15,10 +15,10 @@ use crate::ops::attention::Qkv;
 use crate::plan::available_memory;
 use crate::step::{Dimensions, Keep, MicroBatch, Network};
 use checkpoint::Loaded;
-use formats::FileError;
 use kernels::pool::{PerWorker, Pool, Rows};
 use model::Config;
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// Sums of a step's losses beside the cross-entropy, nats or as their kind has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,7 +40,9 @@ impl Distilled {
 
 /// A teacher, what it said about the slice in hand, and how its losses weigh.
 pub struct Lesson {
+    /// what reads the tokens, once it is needed
     network: Option<Network>,
+    waiting: Option<Waiting>,
     cache: Option<Cache>,
     /// those of the step
     pub weights: LossWeights,
@@ -56,8 +58,39 @@ pub struct Lesson {
     losses: Vec<f32>, // (T)
     relation: Option<Relation>,
     hidden: Option<Hidden>,
-    /// why the cache could not keep something
-    failure: Option<FileError>,
+    /// why the teacher could not be read, or the cache not keep something
+    failure: Option<TrainError>,
+}
+
+/// A teacher that is read when the cache does not know what it would say.
+struct Waiting {
+    path: PathBuf,
+    dimensions: Dimensions,
+    threads: usize,
+}
+
+impl Waiting {
+    fn read(&self) -> Result<Network, TrainError> {
+        network(&checkpoint::open(&self.path)?, self.dimensions, self.threads)
+    }
+}
+
+/// The network of a teacher.
+fn network(model: &Loaded, dimensions: Dimensions, threads: usize) -> Result<Network, TrainError> {
+    let needed = 4 * model.config().parameters() as u64;
+    let free = available_memory().unwrap_or(u64::MAX);
+    if needed > free {
+        let reason = format!(
+            "its weights need {:.1} GB and {:.1} GB are free; use a smaller teacher, or its likeliest tokens from a cache that a larger machine filled (distill.cache)",
+            needed as f64 / 1e9,
+            free as f64 / 1e9
+        );
+        return Err(TrainError::Teacher { path: model.path.clone(), reason });
+    }
+    let weights = heal::read(model, model.config())?;
+    let mut network = Network::new(weights, dimensions, Options::default(), threads);
+    network.renew(1.0);
+    Ok(network)
 }
 
 /// The relations of one layer.
@@ -110,7 +143,8 @@ impl Taps {
 }
 
 impl Lesson {
-    /// Reads `model`, the teacher of a run, and reserves what slices of `slice` sequences need.
+    /// Reads `model`, the teacher of a run, and reserves what slices of `slice` sequences need. Where there is a cache, the
+    /// teacher is read once that does not know what it would say.
     ///
     /// # Errors
     /// The teacher cannot be read, does not fit into memory, or has another vocabulary than the student; its
@@ -137,18 +171,9 @@ impl Lesson {
             );
             return Err(unfit(reason));
         }
-        let (needed, free) = (4 * teacher.parameters() as u64, available_memory().unwrap_or(u64::MAX));
-        if needed > free {
-            let reason = format!(
-                "its weights need {:.1} GB and {:.1} GB are free; use a smaller teacher, or its likeliest tokens from a cache that a larger machine filled (distill.cache)",
-                needed as f64 / 1e9,
-                free as f64 / 1e9
-            );
-            return Err(unfit(reason));
-        }
         let rows = slice * config.train.sequence;
         let mut lesson = Self::without_teacher(config, distill, rows, &teacher)?;
-        let weights = heal::read(model, &teacher)?;
+        let threads = config.train.threads_used();
         let dimensions = Dimensions {
             batch: slice,
             sequence: config.train.sequence,
@@ -156,7 +181,12 @@ impl Lesson {
             backward: config.train.backward.arithmetic(),
             keep: Keep::Nothing,
         };
-        let mut network = Network::new(weights, dimensions, Options::default(), config.train.threads_used());
+        if let Some(folder) = &distill.cache {
+            lesson.cache = Some(Cache::open(folder, distill.top_k, model)?);
+            lesson.waiting = Some(Waiting { path: model.path.clone(), dimensions, threads });
+            return Ok(lesson);
+        }
+        let mut network = network(model, dimensions, threads)?;
         network
             .taps
             .hidden
@@ -165,7 +195,6 @@ impl Lesson {
             .relation
             .as_ref()
             .map(|relation| teacher_layer(relation.layer, student.layers, teacher.layers));
-        network.renew(1.0);
         lesson.network = Some(network);
         Ok(lesson)
     }
@@ -214,7 +243,8 @@ impl Lesson {
         });
         Ok(Self {
             network: None,
-            cache: distill.cache.as_ref().map(|folder| Cache::open(folder, distill.top_k)).transpose()?,
+            waiting: None,
+            cache: None,
             weights: distill.weights(0, 1),
             sums: Distilled::default(),
             factor: 0.0,
@@ -236,7 +266,7 @@ impl Lesson {
     }
 
     /// What went wrong since the last call.
-    pub(crate) fn failure(&mut self) -> Option<FileError> {
+    pub(crate) fn failure(&mut self) -> Option<TrainError> {
         self.failure.take()
     }
 
@@ -245,8 +275,17 @@ impl Lesson {
         self.factor = factor;
         self.candidates_known =
             self.cache.as_mut().is_some_and(|cache| cache.find(slice, &mut self.candidates));
-        if let (false, Some(network)) = (self.candidates_known, &mut self.network) {
-            network.read(slice);
+        if self.candidates_known {
+            return;
+        }
+        if let Some(waiting) = self.waiting.take() {
+            let read = waiting.read();
+            self.network = read.map_err(|error| self.failure = Some(error)).ok();
+        }
+        match &mut self.network {
+            Some(network) => network.read(slice),
+            // The failure ends the run after this step, whatever that comes to.
+            None => self.candidates_known = true,
         }
     }
 
@@ -279,7 +318,8 @@ impl Lesson {
             return;
         }
         if let (false, Some(cache)) = (self.candidates_known, &mut self.cache) {
-            self.failure = self.failure.take().or(cache.keep(slice, &self.candidates).err());
+            let kept = cache.keep(slice, &self.candidates);
+            self.failure = self.failure.take().or(kept.err().map(TrainError::from));
         }
         self.sums.logits +=
             self.losses[..slice.tokens.len()].iter().map(|loss| f64::from(*loss)).sum::<f64>();
@@ -372,4 +412,37 @@ pub(crate) struct Said<'a> {
 /// The layer at the same height.
 fn teacher_layer(layer: usize, student: usize, teacher: usize) -> usize {
     ((layer + 1) * teacher).div_ceil(student) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teacher_is_read_once_the_cache_does_not_know_its_answer() {
+        let dir = testkit::temp_dir();
+        let is_read = |(teacher, vocabulary): (&str, usize)| {
+            let own = [
+                format!("distill.teacher={teacher}"),
+                format!("distill.cache={}", dir.path().display()),
+                format!("model.vocabulary={vocabulary}"),
+            ];
+            let sets = ["train.batch=1", "train.sequence=8", "train.threads=1", "distill.top_k=4"];
+            let sets = [&sets.map(str::to_owned)[..], &own].concat();
+            let config = RunConfig::resolve(Some("tiny"), None, &sets).unwrap();
+            let distill = config.distill.as_ref().unwrap();
+            let mut lesson =
+                Lesson::open(&config, distill, &checkpoint::open(&distill.teacher).unwrap(), 1).unwrap();
+            assert!(lesson.network.is_none());
+            let (tokens, starts) = ([1, 2, 3, 4, 5, 6, 7, 8], [0; 8]);
+            let slice = MicroBatch { tokens: &tokens, targets: &tokens, starts: &starts };
+            lesson.begin(distill.weights(0, 1));
+            lesson.read(slice, 1.0);
+            lesson.heard(slice);
+            assert!(lesson.failure().is_none());
+            lesson.network.is_some()
+        };
+        let asked = [("random:tiny", 2048), ("random:tiny", 2048), ("random:books10m", 8192)];
+        assert_eq!(asked.map(is_read), [true, false, true]);
+    }
 }

@@ -222,16 +222,18 @@ fn cross_entropy_with_every_option() {
     let (rows, hidden, vocabulary) = (6, 5, 11);
     let targets = [3, 0, IGNORE, 10, 7, 7];
     let (x, w) = (noise(rows * hidden, 16), noise(vocabulary * hidden, 17));
+    let mut nats = Vec::new();
     for (label_smoothing, z_loss) in [(0.0, 0.0), (0.1, 0.0), (0.0, 0.01), (0.2, 0.05)] {
         let options = Options { label_smoothing, z_loss };
         let mut machine = machine(rows, vocabulary);
         let mut forward = |x: &[f32], weight: &[f32]| {
-            let (mut logits, mut losses) = (vec![0.0; rows * vocabulary], vec![0.0; rows]);
-            let (packed, logits, losses) = (&mut false, &mut logits[..], &mut losses[..]);
-            let mut head = Head { weight, packed, vocabulary, hidden, logits, losses };
+            let (mut logits, mut losses) = (vec![0.0; rows * vocabulary], [vec![0.0; rows], vec![0.0; rows]]);
+            let (packed, logits) = (&mut false, &mut logits[..]);
+            let [losses, of_text] = losses.each_mut().map(|rows| &mut rows[..]);
+            let mut head = Head { weight, packed, vocabulary, hidden, logits, losses, nats: of_text };
             let (mut dx, mut dweight) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
             let gradients = Gradients { dx: &mut dx, dweight: Some(&mut dweight), factor: 1.0, lesson: None };
-            let loss = cross_entropy::forward_backward(
+            let sums = cross_entropy::forward_backward(
                 &mut machine,
                 options,
                 &mut head,
@@ -239,13 +241,16 @@ fn cross_entropy_with_every_option() {
                 &targets,
                 Some(gradients),
             );
-            (loss, dx, dweight)
+            (sums, dx, dweight)
         };
-        let (_, dx, dw) = forward(&x, &w);
-        check("x", &x, &dx, |x| forward(x, &w).0);
-        check("head", &w, &dw, |w| forward(&x, w).0);
+        let (sums, dx, dw) = forward(&x, &w);
+        nats.push(sums.nats);
+        check("x", &x, &dx, |x| forward(x, &w).0.loss);
+        check("head", &w, &dw, |w| forward(&x, w).0.loss);
         assert!(dx[2 * hidden..3 * hidden].iter().all(|g| *g == 0.0), "an ignored target has a gradient");
+        assert_eq!((sums.loss, sums.nats) == (nats[0], nats[0]), (label_smoothing, z_loss) == (0.0, 0.0));
     }
+    assert!(nats.iter().all(|sum| *sum == nats[0]), "the options change −log p(target): {nats:?}");
 }
 
 #[test]

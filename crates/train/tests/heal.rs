@@ -156,6 +156,17 @@ fn a_cache_takes_the_place_of_its_teacher() {
     for (a, b) in first.iter().zip(&second) {
         assert_eq!((a.loss, a.distillation), (b.loss, b.distillation));
     }
+
+    // Another teacher does not find there what the first one said.
+    let other = |cache: &str, name: &str| {
+        let teacher = dir.path().join("first");
+        let config = healing(&dense, &data, SubNorm::None, Some(&teacher), &["distill.top_k=8", cache]);
+        finish(&config, &dir.path().join(name))
+    };
+    let own = format!("distill.cache={}", dir.path().join("own").display());
+    for (a, b) in other(&cache, "third").iter().zip(&other(&own, "fourth")) {
+        assert_eq!((a.loss, a.distillation), (b.loss, b.distillation));
+    }
 }
 
 #[test]

@@ -120,6 +120,42 @@ fn a_run_killed_before_its_first_checkpoint_begins_again() {
 }
 
 #[test]
+fn a_damaged_checkpoint_makes_room_for_a_sound_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let config = tiny_run(dir.path(), &["train.keep_last=1"]);
+    finish(&mut Trainer::create(config, &run, None).unwrap());
+    let whole = weights(&run, 40);
+    std::fs::write(run.join("checkpoints/step-00000040/weights.safetensors"), "torn").unwrap();
+    let mut trainer = Trainer::resume(&run, None).unwrap();
+    assert_eq!((trainer.state().step, finish(&mut trainer)), (30, Outcome::Finished));
+    assert!(weights(&run, 40) == whole);
+    assert!(checkpoint::locate(&run).unwrap().warnings.is_empty());
+    assert_eq!(
+        std::fs::read(run.join("checkpoints/damaged-step-00000040/weights.safetensors")).unwrap(),
+        b"torn"
+    );
+    let events = journal::events::read(&run.join("events.jsonl")).unwrap();
+    assert!(events.iter().any(|event| event.message.contains("is now called damaged-step-00000040")));
+}
+
+#[test]
+fn losses_are_reported_without_what_regularises_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let regular = ["train.stop_after=1", "train.z_loss=0.1", "train.label_smoothing=0.2"];
+    let [plain, regular] = [&regular[..1], &regular].map(|sets| {
+        let run = dir.path().join(format!("run{}", sets.len()));
+        finish(&mut Trainer::create(tiny_run(dir.path(), sets), &run, None).unwrap());
+        let events = journal::events::read(&run.join("events.jsonl")).unwrap();
+        let untrained = events.into_iter().find(|event| event.message.starts_with("untrained")).unwrap();
+        let line = lines(&run).remove(0);
+        (untrained.message, line.loss, line.bits_per_byte, line.grad_norm)
+    });
+    assert_eq!((&plain.0, plain.1, plain.2), (&regular.0, regular.1, regular.2));
+    assert_ne!(plain.3, regular.3, "they are in the gradient");
+}
+
+#[test]
 fn a_deadline_ends_with_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::create(tiny_run(dir.path(), &[]), &dir.path().join("run"), None).unwrap();
@@ -146,6 +182,18 @@ fn the_guard_refuses_a_step_and_the_weights_stay_finite() {
     let mut trainer = Trainer::create(config, &run, None).unwrap();
     let error = trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap_err().to_string();
     assert!(error.contains("guard") && error.contains("--resume"), "{error}");
+    assert!(error.contains(run.join("config.toml").to_str().unwrap()), "{error}");
+    drop(trainer);
+
+    let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    let text = text.replace("guard = \"stop\"", "guard = \"skip\"");
+    let changed = text.replace("spike_ratio = 1.0000001", "spike_ratio = 1000.0");
+    assert_ne!(text, changed);
+    std::fs::write(run.join("config.toml"), changed.replace("peak = 0.3", "peak = 0.003")).unwrap();
+    finish(&mut Trainer::resume(&run, None).unwrap());
+    let events = journal::events::read(&run.join("events.jsonl")).unwrap();
+    let refused = events.iter().filter(|event| event.kind == journal::events::Kind::Guard).count();
+    assert_eq!(refused, 1, "what is changed counts after the resume");
 }
 
 #[test]
@@ -158,6 +206,8 @@ fn contradictions_between_data_model_and_run_are_sentences() {
     let mut small = config.clone();
     small.model.vocabulary = 200;
     assert!(fails(small, "small").contains("model.vocabulary"));
+    let corrected = Trainer::create(config.clone(), &dir.path().join("small"), None);
+    assert!(corrected.is_ok(), "a start that was refused leaves room for another");
     let mut none = config.clone();
     none.data.clear();
     assert!(fails(none, "none").contains("--data"));

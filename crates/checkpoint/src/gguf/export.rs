@@ -1,9 +1,9 @@
 //! Writing a GGUF file: one tensor in memory at a time, read again and compared before it appears.
 
 use super::config::{self, FINAL_EPSILON, HIDDEN_ACT};
-use super::{names, vocabulary};
+use super::{Extras, names, vocabulary};
 use crate::adapt::Adapted;
-use crate::convert::{self, Report};
+use crate::convert::{self, Report, round_trip};
 use crate::loaded::Loaded;
 use crate::progress::{Phase, Progress, Written};
 use crate::ternary;
@@ -32,7 +32,7 @@ pub struct Options {
 ///
 /// # Errors
 /// No architecture of llama.cpp or bitnet.cpp computes the network; rows do not fit the format; a dense network is to be
-/// packed without `quantize`; what was written does not read back; the disk.
+/// packed without `quantize`; what was written does not read back; a folder is at `out`; the disk.
 pub fn export(
     model: &Loaded,
     out: &Path,
@@ -40,30 +40,38 @@ pub fn export(
     progress: &mut dyn Progress,
 ) -> Result<Report, FileError> {
     let is_packed = options.format.ternary().is_some();
-    let linear = match is_packed || options.quantize {
-        true => convert::target(model, true, options.quantize)?,
-        false => model.config().linear,
-    };
+    // F16 holds codes too: the latent values of a ternary network are not written.
+    let is_ternary = model.config().linear == LinearKind::Ternary;
+    let linear = convert::target(model, is_packed || is_ternary || options.quantize, options.quantize)?;
     let architecture = architecture(model, options)?;
     let style = if architecture == "llama" { RopeStyle::Interleaved } else { RopeStyle::RotateHalf };
     let adapted = Adapted::new(&*model.source, style);
     let config = Config { linear, ..adapted.config().clone() };
     let rounded = Rounded { inner: &adapted, options, config };
-    let staged = out.with_extension("gguf.partial");
-    let done = rounded.write(model, architecture, &staged, progress).and_then(|report| {
-        let written = super::open(&staged, I2sLayout::X86)?.0;
-        let found = convert::compare(&rounded, &rounded.config, &written, 0.0, &staged, progress)?;
+    let (writer, report) = rounded.write(model, architecture, out, progress)?;
+    writer.finish_if(|staged| {
+        let (written, extras) = super::open(staged, I2sLayout::X86)?;
+        let found = convert::compare(&rounded, &rounded.config, &written, 0.0, out, progress)?;
+        compare_ends(model, &extras, out)?;
         let fallback = rounded.unblocked().map_or(0.0, |_| rounding(&F16));
         let rounding = rounding(options.format).max(rounding(options.embedding)).max(fallback);
         progress.judge(&Written { source: &*model.source, written: &written, rounding })?;
-        std::fs::rename(&staged, out).map_err(|error| FileError::io(out, "write", &error))?;
         Ok(Report { tensors: found.0, ..report })
-    });
-    if done.is_err() {
-        // Best effort: the first error is the one to report.
-        let _ = std::fs::remove_file(&staged);
+    })
+}
+
+/// Whether what was written ends its answers where the model does.
+fn compare_ends(model: &Loaded, written: &Extras, out: &Path) -> Result<(), FileError> {
+    let mut expected = model.end_ids.clone();
+    expected.sort_unstable();
+    expected.dedup();
+    if written.end_ids == expected {
+        return Ok(());
     }
-    done
+    let found = &written.end_ids;
+    let what =
+        format!("what was written reads back differently: ids {found:?} end an answer, not {expected:?}");
+    Err(FileError::damaged(out, what, "report this"))
 }
 
 /// The name under which engines look the network up.
@@ -143,7 +151,7 @@ impl Rounded<'_> {
         architecture: &str,
         path: &Path,
         progress: &mut dyn Progress,
-    ) -> Result<Report, FileError> {
+    ) -> Result<(Writer, Report), FileError> {
         let layout = Layout::new(&self.config);
         let declare = |named: &Named| Declaration {
             name: names::stored(&named.name),
@@ -173,11 +181,10 @@ impl Rounded<'_> {
             self.inner.release(&named.name);
             progress.advance(&named.name);
         }
-        writer.finish()?;
         let is_exact = self.options.format.name() == I2_S.name() && self.unblocked().is_none();
         let tolerance = if is_exact { 0.0 } else { 1.0 / 2048.0 };
         let notes = self.notes(architecture);
-        Ok(Report { distortions, tensors: 0, tolerance, largest, notes })
+        Ok((writer, Report { distortions, tensors: 0, tolerance, largest, notes }))
     }
 
     fn bytes(&self, format: &dyn BlockFormat, elements: usize) -> usize {
@@ -309,16 +316,6 @@ fn rounding(format: &dyn BlockFormat) -> f32 {
         "Q6_K" => 0.5 / 31.0,
         _ => 0.5 / 1024.0,
     }
-}
-
-/// What a format makes of values: whole blocks.
-fn round_trip(format: &dyn BlockFormat, values: &[f32]) -> Vec<f32> {
-    let Some(encode) = format.encoder() else { return values.to_vec() };
-    let mut bytes = vec![0; values.len() / format.block_elements() * format.block_bytes()];
-    encode(values, &mut bytes);
-    let mut out = vec![0.0; values.len()];
-    format.decode_blocks(&bytes, &[], &mut out);
-    out
 }
 
 impl Source for Rounded<'_> {

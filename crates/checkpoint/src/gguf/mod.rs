@@ -13,9 +13,15 @@ use formats::quant::{I2sLayout, Scale};
 use formats::{FileError, Kind, nearest};
 use model::layout::Named;
 use model::{Config, Encoding, Layout, LinearKind, Source};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
+
+/// The keys of the ids that end a text, an answer and a message within one. llama.cpp stops at any of them.
+const END_KEYS: [&str; 3] =
+    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+/// The key, our own, of the ids that end an answer too.
+const MORE_ENDS: &str = "trilobit.end_token_ids";
 
 /// An open file, its tensors under our names.
 #[derive(Debug)]
@@ -73,7 +79,7 @@ pub fn open(path: &Path, layout: I2sLayout) -> Result<(Gguf, Extras), FileError>
         // codes of some projections only: they are weights like the others
         places.values_mut().for_each(|place| place.scale = None);
     }
-    refuse_others(&file, &places)?;
+    refuse_others(&file, &tensors)?;
     Ok((Gguf { file, config, places }, extras))
 }
 
@@ -110,6 +116,9 @@ fn place(file: &File, named: &Named) -> Result<Place, FileError> {
             return Err(unfit(file, format!("tensor '{beside}' is not one number")));
         }
         factor.f32_into(0, &mut value)?;
+        if !value[0].is_finite() {
+            return Err(unfit(file, format!("tensor '{beside}' holds {}", value[0])));
+        }
         place.factor = value[0];
     }
     place.scale = match tensor.scale()? {
@@ -147,12 +156,15 @@ fn three_values(tensor: &Tensor, named: &Named) -> Result<Option<f32>, FileError
 }
 
 /// A tensor that the network does not use would make its answers wrong.
-fn refuse_others(file: &File, places: &HashMap<String, Place>) -> Result<(), FileError> {
-    let used: std::collections::HashSet<String> = places
-        .values()
-        .flat_map(|place| [place.stored.clone(), names::scale(&place.stored)])
-        .chain([names::ROPE_FACTORS.to_owned()])
-        .collect();
+fn refuse_others(file: &File, layout: &Layout) -> Result<(), FileError> {
+    let mut used = HashSet::from([names::ROPE_FACTORS.to_owned()]);
+    for named in layout.tensors() {
+        let stored = names::stored(&named.name);
+        if named.is_projection() {
+            used.insert(names::scale(&stored));
+        }
+        used.insert(stored);
+    }
     match file.tensors().find(|tensor| !used.contains(&tensor.name)) {
         None => Ok(()),
         Some(tensor) => {
@@ -164,13 +176,15 @@ fn refuse_others(file: &File, places: &HashMap<String, Place>) -> Result<(), Fil
 }
 
 fn extras(file: &File) -> Result<Extras, FileError> {
-    let id = |key: &str| -> Result<Option<u32>, FileError> {
-        let key = format!("tokenizer.ggml.{key}");
+    let id = |key: &str| {
         // -1 (or 2³² − 1) means none
-        let number = file.get(&key).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-        Ok(number.filter(|id| *id != u32::MAX))
+        let number = file.get(key).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+        number.filter(|id| *id != u32::MAX)
     };
-    let mut end_ids: Vec<u32> = [id("eos_token_id")?, id("eot_token_id")?].into_iter().flatten().collect();
+    let mut end_ids: Vec<u32> = END_KEYS.into_iter().filter_map(id).collect();
+    if file.get(MORE_ENDS).is_some() {
+        end_ids.extend(file.i32s(MORE_ENDS)?.into_iter().filter_map(|id| u32::try_from(id).ok()));
+    }
     end_ids.sort_unstable();
     end_ids.dedup();
     let template = "tokenizer.chat_template";
@@ -178,7 +192,7 @@ fn extras(file: &File) -> Result<Extras, FileError> {
         Some(_) => Some(file.str(template)?.to_owned()),
         None => None,
     };
-    let bos = id("bos_token_id")?;
+    let bos = id("tokenizer.ggml.bos_token_id");
     let mut warnings = Vec::new();
     let tokenizer = tokenizer::json(file, bos, &mut warnings)?;
     Ok(Extras { tokenizer, chat_template, end_ids, bos, warnings })

@@ -1,7 +1,7 @@
 //! A GGUF file's tokenizer as a Hugging Face `tokenizer.json`.
 
 use formats::gguf::File;
-use formats::{FileError, Kind, nearest};
+use formats::{FileError, Kind, limits, nearest};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -189,6 +189,11 @@ impl Vocabulary<'_> {
         let scores = self.file.f32s("tokenizer.ggml.scores")?;
         if scores.len() != self.tokens.len() {
             let what = format!("it has {} tokens and {} scores", self.tokens.len(), scores.len());
+            return Err(FileError::damaged(self.file.path(), what, "get the file again"));
+        }
+        if let Some(long) = self.tokens.iter().find(|token| token.len() > limits::SENTENCE_PIECE_BYTES_MAX) {
+            let (bytes, most) = (long.len(), limits::SENTENCE_PIECE_BYTES_MAX);
+            let what = format!("one of its tokens has {bytes} bytes, more than the {most} allowed");
             return Err(FileError::damaged(self.file.path(), what, "get the file again"));
         }
         let ids: HashMap<&str, usize> =

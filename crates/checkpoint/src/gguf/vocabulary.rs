@@ -1,6 +1,7 @@
 //! A `tokenizer.json` as the metadata that llama.cpp and bitnet.cpp read.
 
 use super::tokenizer::{LLAMA3, QWEN2};
+use super::{END_KEYS, MORE_ENDS};
 use crate::loaded::{Loaded, TokenizerFrom};
 use formats::gguf::{Array, Value as Meta};
 use formats::{FileError, Kind};
@@ -16,37 +17,66 @@ const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
+/// Names of the tokens that belong under [`END_KEYS`], in the order of these.
+const END_NAMES: [&[&str]; END_KEYS.len()] = [
+    &["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"],
+    &["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>"],
+    &["<|eom_id|>"],
+];
+
 /// The keys of tokenizer, special ids and chat template, as far as the model has them. `size` is the vocabulary of the network: ids without a
 /// token get a name of their own, since readers want one for each row of the embedding.
 ///
 /// # Errors
 /// The tokenizer is of a kind that GGUF does not know, or cuts text in a way that has no name there.
 pub(super) fn metadata(model: &Loaded, size: usize) -> Result<Vec<(String, Meta)>, FileError> {
+    let path = match &model.tokenizer {
+        Some(TokenizerFrom::File(path)) => path,
+        _ => &model.path,
+    };
+    let json = model.tokenizer.as_ref().map(|tokenizer| parse(tokenizer, path)).transpose()?;
+    let table = json.as_ref().map(|json| Table { path, json });
     let mut keys = Vec::new();
-    let mut put = |key: &str, value: Meta| keys.push((format!("tokenizer.{key}"), value));
     if let Some(bos) = model.bos {
-        put("ggml.bos_token_id", Meta::U32(bos));
+        keys.push(("tokenizer.ggml.bos_token_id".to_owned(), Meta::U32(bos)));
     }
-    for (key, id) in ["ggml.eos_token_id", "ggml.eot_token_id"].into_iter().zip(&model.end_ids) {
-        put(key, Meta::U32(*id));
-    }
+    keys.extend(ends(&model.end_ids, |id| table.as_ref()?.name(id)));
     if let Some(template) = &model.chat_template {
-        put("chat_template", Meta::String(template.clone()));
+        keys.push(("tokenizer.chat_template".to_owned(), Meta::String(template.clone())));
     }
-    let Some(tokenizer) = &model.tokenizer else {
-        return Ok(keys);
-    };
-    let path = match tokenizer {
-        TokenizerFrom::File(path) => path,
-        TokenizerFrom::Json(_) => &model.path,
-    };
-    let bytes = tokenizer.bytes()?;
-    let json: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| FileError::damaged(path, format!("it is no JSON: {e}"), "get the file again"))?;
-    let table = Table { path, json: &json };
-    put("ggml.add_bos_token", Meta::Bool(table.begins_with(model.bos)));
-    keys.extend(table.keys(size)?);
+    if let Some(table) = table {
+        let begins = table.begins_with(model.bos);
+        keys.push(("tokenizer.ggml.add_bos_token".to_owned(), Meta::Bool(begins)));
+        keys.extend(table.keys(size)?);
+    }
     Ok(keys)
+}
+
+fn parse(tokenizer: &TokenizerFrom, path: &Path) -> Result<Value, FileError> {
+    serde_json::from_slice(&tokenizer.bytes()?)
+        .map_err(|e| FileError::damaged(path, format!("it is no JSON: {e}"), "get the file again"))
+}
+
+/// The ids that end a text or an answer, each under the key that the name of its token belongs to, the others under the
+/// keys that are free. There is an end of text if there is any end: readers take one of their own where it is absent.
+fn ends<'a>(ids: &[u32], name: impl Fn(u32) -> Option<&'a str>) -> Vec<(String, Meta)> {
+    let mut left = ids.to_vec();
+    let mut places = END_NAMES.map(|names| {
+        let known = |id: &u32| name(*id).is_some_and(|name| names.contains(&name));
+        let at = left.iter().position(known)?;
+        Some(left.remove(at))
+    });
+    for place in places.iter_mut().filter(|place| place.is_none()) {
+        *place = (!left.is_empty()).then(|| left.remove(0));
+    }
+    let [text, turn, message] = &mut places;
+    *text = text.take().or_else(|| turn.take()).or_else(|| message.take());
+    let placed = END_KEYS.into_iter().zip(places);
+    let mut keys: Vec<_> = placed.filter_map(|(key, id)| Some((key.to_owned(), Meta::U32(id?)))).collect();
+    if !left.is_empty() {
+        keys.push((MORE_ENDS.to_owned(), Meta::Array(Array::U32(left))));
+    }
+    keys
 }
 
 struct Table<'a> {
@@ -54,7 +84,19 @@ struct Table<'a> {
     json: &'a Value,
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
+    /// The token `id`.
+    fn name(&self, id: u32) -> Option<&'a str> {
+        let is_it = |value: &Value| value.as_u64() == Some(id.into());
+        let added = self.json["added_tokens"].as_array().into_iter().flatten();
+        let mut added = added.filter(|token| is_it(&token["id"]));
+        let own = || self.json["model"]["vocab"].as_object()?.iter().find(|(_, id)| is_it(id));
+        match added.next() {
+            Some(token) => token["content"].as_str(),
+            None => own().map(|(token, _)| token.as_str()),
+        }
+    }
+
     fn unfit(&self, what: String) -> FileError {
         FileError::new(self.path, Kind::Unfit, what, "export the model as a Hugging Face folder instead")
     }
@@ -148,7 +190,7 @@ impl Table<'_> {
         };
         let kinds: Vec<&str> = parts.iter().map(|part| part["type"].as_str().unwrap_or_default()).collect();
         let plain = parts.iter().all(|part| part["add_prefix_space"] != true);
-        let expression = parts[0]["pattern"]["Regex"].as_str();
+        let expression = parts.first().and_then(|part| part["pattern"]["Regex"].as_str());
         let own_regex = parts.last().is_some_and(|part| part["use_regex"] != false);
         match (kinds.as_slice(), expression) {
             (["ByteLevel"], _) if plain && own_regex => Ok("gpt-2"),

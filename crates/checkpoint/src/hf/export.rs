@@ -9,10 +9,11 @@ use crate::loaded::Loaded;
 use crate::progress::{Phase, Progress, Written};
 use crate::tensors_out::TensorsOut;
 use crate::ternary::{self, Distortion};
+use formats::quant::BF16;
 use formats::safetensors::{Dtype, TensorInfo};
 use formats::{FileError, Kind, atomic, folder};
 use model::layout::Named;
-use model::{Config, Encoding, Layout, LinearKind, RopeStyle, Source};
+use model::{Config, Encoding, Layout, LinearKind, RopeStyle, Source, quantize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +26,7 @@ pub const SHARD_BYTES_MAX: usize = 5_000_000_000;
 pub struct Options {
     /// how the projections are stored
     pub storing: Storing,
-    /// embedding, head and vectors (and latent values) as BF16, rounded half to even; else as F32
+    /// embedding, head and vectors (and latent values) as BF16, rounded half to even; else as F32, as scales always are
     pub bf16: bool,
     /// ternarise the projections of a dense network
     pub quantize: bool,
@@ -51,8 +52,8 @@ impl Options {
 /// Codes are exactly those of the model, and scales and values as near as the format allows, or nothing is written.
 ///
 /// # Errors
-/// No architecture of transformers computes the network; a dense network is to be packed without `quantize`; what was
-/// written does not read back; the disk.
+/// No architecture of transformers computes the network; a dense network is to be packed without `quantize`; BF16 would
+/// change codes; what was written does not read back; the disk.
 pub fn export(
     model: &Loaded,
     out: &Path,
@@ -116,22 +117,44 @@ impl Plan<'_> {
         Ok(false)
     }
 
-    /// Rows that the packed form cannot hold.
+    /// Rows that the packed form cannot hold, and latent values whose codes BF16 would change.
     fn check(&self) -> Result<(), FileError> {
+        let unfit =
+            |what: String, remedy: &str| Err(FileError::new(&self.model.path, Kind::Unfit, what, remedy));
         let layout = Layout::new(&self.config);
-        let mut projections = layout.tensors().iter().filter(|tensor| tensor.is_projection());
-        match projections.find(|tensor| self.options.storing.is_packed() && tensor.slot.rows % 4 != 0) {
-            None => Ok(()),
-            Some(tensor) => Err(FileError::new(
-                &self.model.path,
-                Kind::Unfit,
-                format!(
-                    "tensor '{}' has {} rows, and transformers packs fours of them",
-                    tensor.name, tensor.slot.rows
-                ),
-                "export it with --mode online",
-            )),
+        for named in layout.tensors().iter().filter(|tensor| tensor.is_projection()) {
+            let Named { name, slot, .. } = named;
+            if self.options.storing.is_packed() && !slot.rows.is_multiple_of(4) {
+                let what =
+                    format!("tensor '{name}' has {} rows, and transformers packs fours of them", slot.rows);
+                return unfit(what, "export it with --mode online");
+            }
+            let changed = self.changed(named)?;
+            if changed > 0 {
+                let what = format!(
+                    "rounding the latent values of tensor '{name}' to BF16 changes {changed} of its {} codes",
+                    slot.len()
+                );
+                return unfit(what, "export it with --dtype f32, or packed with --mode offline");
+            }
         }
+        Ok(())
+    }
+
+    /// Number of codes of a projection that are others once its latent values are BF16.
+    fn changed(&self, named: &Named) -> Result<usize, FileError> {
+        let is_latent = self.is_ternary() && self.options.storing == Storing::Online;
+        if !is_latent || !self.options.bf16 || self.adapted.encoding(&named.name)? != Encoding::Float {
+            return Ok(0);
+        }
+        let mut codes = ternary::read(self.adapted, named)?.codes;
+        let mut latent = Vec::with_capacity(codes.len());
+        convert::values(self.adapted, named, |piece| {
+            latent.extend(convert::round_trip(&BF16, piece));
+            Ok(())
+        })?;
+        self.adapted.release(&named.name);
+        Ok(quantize::ternarise(&latent, quantize::weight_scale(&latent), &mut codes))
     }
 
     /// Everything but the weights.
@@ -161,7 +184,7 @@ impl Plan<'_> {
             let stored = match named.is_projection() && self.options.storing.is_packed() {
                 false => vec![TensorInfo { name, dtype: float, shape: named.shape() }],
                 true => vec![
-                    TensorInfo { name: names::scale(&name), dtype: float, shape: vec![1] },
+                    TensorInfo { name: names::scale(&name), dtype: Dtype::F32, shape: vec![1] },
                     TensorInfo { name, dtype: Dtype::U8, shape: vec![named.slot.rows / 4, named.slot.cols] },
                 ],
             };

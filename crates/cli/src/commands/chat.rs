@@ -95,7 +95,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         match outcome {
             Ok(ControlFlow::Continue(())) => (),
-            Ok(ControlFlow::Break(())) => break,
+            Ok(ControlFlow::Break(end)) => return end.map(|()| ExitCode::SUCCESS),
             Err(error) => eprintln!("error: {error:#}"),
         }
     }
@@ -140,6 +140,9 @@ fn template(model: &Model, asked: Option<&str>) -> Result<(ChatTemplate, Vec<Str
     Ok((known(chosen).expect("it is one of the built-in ones"), stop))
 }
 
+/// Whether another line is read; if not, whether that is an error.
+type Next = ControlFlow<Result<()>>;
+
 /// The program between two lines.
 struct Chat<'m> {
     conversation: Conversation<'m>,
@@ -153,8 +156,8 @@ impl Chat<'_> {
     fn read(&self) -> Result<Option<String>> {
         // While it waits, Ctrl-C ends the program.
         self.interrupt.set(true);
-        if self.is_terminal {
-            print("> ")?;
+        if self.is_terminal && !print("> ")? {
+            return Ok(None);
         }
         let mut line = Vec::new();
         let mut input = std::io::Read::take(std::io::stdin().lock(), LINE_BYTES_MAX);
@@ -164,26 +167,29 @@ impl Chat<'_> {
         Ok((bytes > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
-    fn say(&mut self, text: &str) -> Result<ControlFlow<()>> {
+    fn say(&mut self, text: &str) -> Result<Next> {
         self.answer(|conversation, write| conversation.say(text.to_owned(), write))
     }
 
     fn answer(
         &mut self,
         ask: impl FnOnce(&mut Conversation, &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Generated>,
-    ) -> Result<ControlFlow<()>> {
+    ) -> Result<Next> {
         let forgotten = self.conversation.forgotten();
         let (json, interrupt) = (self.json, &self.interrupt);
-        let mut reader_left = false;
+        let mut printed = Ok(true);
         let answer = ask(&mut self.conversation, &mut |piece| {
-            reader_left = !json && !piece.is_empty() && print(piece).is_err();
-            match reader_left || interrupt.is_asked() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            if !json && !piece.is_empty() {
+                printed = print(piece);
+            }
+            match matches!(printed, Ok(true)) && !interrupt.is_asked() {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
         })?;
-        if reader_left || self.tell(&answer).is_err() {
-            return Ok(ControlFlow::Break(()));
+        let printed = printed.and_then(|is_read| Ok(is_read && self.tell(&answer)?));
+        if !matches!(printed, Ok(true)) {
+            return Ok(ControlFlow::Break(printed.map(|_| ())));
         }
         if self.conversation.forgotten() > forgotten {
             eprintln!(
@@ -194,8 +200,8 @@ impl Chat<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What comes after an answer.
-    fn tell(&self, answer: &Generated) -> std::io::Result<()> {
+    /// What comes after an answer; false where nobody reads it.
+    fn tell(&self, answer: &Generated) -> Result<bool> {
         if self.json {
             let object = json!({
                 "text": answer.text.trim(),
@@ -206,17 +212,15 @@ impl Chat<'_> {
             });
             return print(&format!("{object}\n"));
         }
-        print("\n")?;
-        match answer.finish {
-            Finish::EndOfText | Finish::Stop => (),
-            finish if self.is_terminal => eprintln!("[ended by {}]", finish.name()),
-            _ => (),
+        let is_read = print("\n")?;
+        if self.is_terminal && !matches!(answer.finish, Finish::EndOfText | Finish::Stop) {
+            eprintln!("[ended by {}]", answer.finish.name());
         }
-        Ok(())
+        Ok(is_read)
     }
 
     /// Does what a line that begins with a slash asks for.
-    fn obey(&mut self, line: &str) -> Result<ControlFlow<()>> {
+    fn obey(&mut self, line: &str) -> Result<Next> {
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
         match command {
@@ -237,7 +241,7 @@ impl Chat<'_> {
                 let text = serde_json::to_string_pretty(&json!({ "messages": self.conversation.messages }))?;
                 atomic::write_bytes(Path::new(rest), format!("{text}\n").as_bytes())?;
             }
-            "quit" | "exit" => return Ok(ControlFlow::Break(())),
+            "quit" | "exit" => return Ok(ControlFlow::Break(Ok(()))),
             _ => {
                 let hint = nearest::hint(command, COMMANDS);
                 anyhow::bail!("there is no /{command}{hint}; /help lists what there is");

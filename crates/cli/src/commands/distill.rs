@@ -2,11 +2,12 @@
 
 use super::heal::{Beginning, PROMPTS, heal};
 use super::train::{End, RunArgs};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use journal::Run;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use train::RunConfig;
 use train::config::SubNorm;
 
 /// As typed.
@@ -18,7 +19,7 @@ pub struct Args {
     /// What the student begins with: any MODEL; a full-precision one becomes ternary on the way [default: the teacher]
     #[arg(long, value_name = "MODEL")]
     student: Option<PathBuf>,
-    /// Several stages in order, each a run inside --out
+    /// Several stages in order, each a run inside --out; --set lambda.… is for the first alone, distill.… for the last
     #[arg(long, value_enum)]
     recipe: Option<Recipe>,
     #[command(flatten)]
@@ -44,39 +45,60 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if run.sample.is_empty() {
         run.sample = PROMPTS.map(str::to_owned).to_vec();
     }
-    let (Some(teacher), false) = (teacher, run.resume && recipe.is_none()) else {
-        // A run that goes on knows its teacher.
-        return Ok(heal(&run, None, NO_TEACHER)?.code());
-    };
-    let student = student.unwrap_or_else(|| teacher.clone());
-    match recipe {
-        None => {
-            let beginning = Beginning { student: &student, sub_norm: SubNorm::None, teacher: Some(&teacher) };
-            Ok(heal(&run, Some(beginning), NO_TEACHER)?.code())
+    let (student, teacher) = (student.as_deref(), teacher.as_deref());
+    match (recipe, teacher) {
+        (None, _) => {
+            let begins_with = teacher.map(|teacher| student.unwrap_or(teacher));
+            let beginning = Beginning { begins_with, student, sub_norm: None, teacher };
+            Ok(heal(&run, &beginning, NO_TEACHER)?.code())
         }
-        Some(Recipe::Bitdistill) => bitdistill(&run, &student, &teacher),
+        (Some(Recipe::Bitdistill), Some(teacher)) => bitdistill(&run, student, teacher),
+        (Some(Recipe::Bitdistill), None) => bail!(NO_TEACHER),
     }
 }
 
 /// Continued pre-training in `1-pretrain`, distillation in `2-distill`; a stage that was begun goes on.
-fn bitdistill(run: &RunArgs, student: &Path, teacher: &Path) -> Result<ExitCode> {
+fn bitdistill(run: &RunArgs, student: Option<&Path>, teacher: &Path) -> Result<ExitCode> {
+    if cluster::launch::ranks().is_some_and(|ranks| ranks > 1) {
+        bail!(
+            "--recipe bitdistill has two stages, and ranks meet once: start its stages as two jobs, 'heal --sub-norm insert' and then 'distill' with the first one's run as the --student"
+        );
+    }
     let out = run.out()?;
     let folders = ["1-pretrain", "2-distill"].map(|name| out.join(name));
-    let first = RunArgs { out: Some(folders[0].clone()), resume: Run::is_run(&folders[0]), ..run.clone() };
-    let beginning = Beginning { student, sub_norm: SubNorm::Insert, teacher: None };
+    let (first, second) =
+        (stage(run, &folders[0], &[], "distill"), stage(run, &folders[1], &BITDISTILL, "lambda"));
+    let begins_with = student.unwrap_or(teacher);
+    let beginning =
+        Beginning { begins_with: Some(begins_with), student, sub_norm: Some(SubNorm::Insert), teacher: None };
+    let half = Some(&*folders[0]);
+    let going_on = Beginning { begins_with: half, student: half, sub_norm: None, teacher: Some(teacher) };
+    if !second.resume {
+        // Said before the first stage takes its time.
+        let network = match first.resume {
+            true => RunConfig::resolve(None, Some(&Run::open(&folders[0])?.config()), &[])?.model,
+            false => beginning.config(&first, begins_with, checkpoint::open(begins_with)?.config())?.model,
+        };
+        checkpoint::open(teacher)?;
+        going_on.config(&second, &folders[0], &network)?;
+    }
     eprintln!("stage 1 of 2: sub-norms and continued pre-training, {}", folders[0].display());
-    let end = heal(&first, (!first.resume).then_some(beginning), NO_TEACHER)?;
+    let end = heal(&first, &beginning, NO_TEACHER)?;
     if end != End::Finished {
         return Ok(end.code());
     }
     eprintln!("stage 2 of 2: distillation, {}", folders[1].display());
-    let values = BITDISTILL.iter().map(|set| (*set).to_owned());
-    let second = RunArgs {
-        set: values.chain(run.set.iter().cloned()).collect(),
-        out: Some(folders[1].clone()),
-        resume: Run::is_run(&folders[1]),
+    Ok(heal(&second, &going_on, NO_TEACHER)?.code())
+}
+
+/// The arguments of a stage that writes `folder`: `values`, and over them what was set, but for the table of the other stage.
+fn stage(run: &RunArgs, folder: &Path, values: &[&str], table_of_other: &str) -> RunArgs {
+    let is_own = |set: &&String| set.split(['.', '=']).next().is_none_or(|key| key.trim() != table_of_other);
+    let values = values.iter().map(|set| (*set).to_owned());
+    RunArgs {
+        set: values.chain(run.set.iter().filter(is_own).cloned()).collect(),
+        out: Some(folder.to_owned()),
+        resume: Run::is_run(folder),
         ..run.clone()
-    };
-    let beginning = Beginning { student: &folders[0], sub_norm: SubNorm::None, teacher: Some(teacher) };
-    Ok(heal(&second, (!second.resume).then_some(beginning), NO_TEACHER)?.code())
+    }
 }

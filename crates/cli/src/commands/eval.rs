@@ -55,14 +55,15 @@ fn perplexity(args: &PerplexityArgs) -> Result<ExitCode> {
     let context = model.engine.config().context;
     let window = args.window.unwrap_or(context);
     let stride = args.stride.unwrap_or(window);
-    let mut session = model.engine.session(context)?;
+    let windows = Windows { window, stride };
+    windows.check(context)?;
+    let mut session = model.engine.session(window)?;
     let bar = ProgressBar::new(0)
         .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} tokens, {per_sec}, {eta} left")?);
     let mut progress = |done: usize, all: usize| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     };
-    let windows = Windows { window, stride };
     let result = eval::perplexity(&mut session, model.tokenizer()?, &text, windows, &mut progress)?;
     bar.finish_and_clear();
     if args.json {

@@ -1,11 +1,12 @@
 //! `trilobit generate`: continue a prompt.
 
+use crate::FREE_SPACE;
 use crate::sampling::{GrammarArgs, SamplingArgs};
 use crate::source::SourceArgs;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use infer::{EngineOptions, KvType, Model, Options, Proposals, TokenLogprob};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,9 +106,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let context = wanted.min(model.engine.config().context);
     let mut session = model.engine.session(context)?;
     let json = args.json;
-    let mut write = |piece: &str| match json || print(piece).is_ok() {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
+    let mut printed = Ok(true);
+    let mut write = |piece: &str| {
+        if !json {
+            printed = print(piece);
+        }
+        match printed {
+            Ok(true) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
     };
     let ends = model.end_ids.clone();
     let options = Options {
@@ -138,8 +145,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         println!("{object}");
         return Ok(ExitCode::SUCCESS);
     }
-    // A reader that has gone away (head, less) is no error.
-    let _ = print("\n");
+    if printed? {
+        print("\n")?;
+    }
     eprintln!(
         "{} tokens, {:.1} tokens/s, ended by {}",
         generated.tokens.len(),
@@ -160,9 +168,12 @@ fn logprob(tokenizer: &Tokenizer, step: &TokenLogprob) -> Value {
     json!({ "id": step.id, "token": token(step.id), "logprob": step.logprob, "top": top.collect::<Value>() })
 }
 
-/// Writes a piece of text at once.
-pub fn print(piece: &str) -> std::io::Result<()> {
+/// Writes a piece of text at once. False where the reader has gone away (head, less), which is no error.
+pub fn print(piece: &str) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    out.write_all(piece.as_bytes())?;
-    out.flush()
+    match out.write_all(piece.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => bail!("failed printing to stdout: {error}; {FREE_SPACE}"),
+    }
 }

@@ -1,6 +1,6 @@
 //! `trilobit heal`: make a pretrained full-precision model ternary, by training it while λ grows from 0 to 1.
 
-use super::train::{End, RunArgs, Wanted};
+use super::train::{End, RunArgs, Wanted, path_set};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use journal::trend::Trend;
@@ -19,9 +19,9 @@ pub struct Args {
     /// The pretrained model: a Hugging Face folder, a GGUF file, a run or a checkpoint
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
-    /// Whether a model without norms before its output and down projections gets them
-    #[arg(long, value_enum, default_value_t = SubNorms::None)]
-    sub_norm: SubNorms,
+    /// Whether a model without norms before its output and down projections gets them [default: none]
+    #[arg(long, value_enum)]
+    sub_norm: Option<SubNorms>,
     /// Learn from this model, too: the healthy model itself, or a larger one with the same tokenizer; [distill] says how
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
@@ -43,35 +43,60 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if run.sample.is_empty() {
         run.sample = PROMPTS.map(str::to_owned).to_vec();
     }
-    let sub_norm = match sub_norm {
+    let sub_norm = sub_norm.map(|sub_norm| match sub_norm {
         SubNorms::None => SubNorm::None,
         SubNorms::Insert => SubNorm::Insert,
-    };
-    let beginning =
-        from.as_deref().map(|student| Beginning { student, sub_norm, teacher: teacher.as_deref() });
-    Ok(heal(&run, beginning, "which model? name the pretrained one with --from MODEL")?.code())
+    });
+    let (from, teacher) = (from.as_deref(), teacher.as_deref());
+    let beginning = Beginning { begins_with: from, student: from, sub_norm, teacher };
+    Ok(heal(&run, &beginning, "which model? name the pretrained one with --from MODEL")?.code())
 }
 
 /// What a healing begins with.
 pub struct Beginning<'a> {
-    /// any MODEL
-    pub student: &'a Path,
-    /// whether norms are added
-    pub sub_norm: SubNorm,
+    /// any MODEL; without one, a run can only go on
+    pub begins_with: Option<&'a Path>,
+    /// the same where it was typed
+    pub student: Option<&'a Path>,
+    /// whether norms are added, where that was typed
+    pub sub_norm: Option<SubNorm>,
     /// what is learned from besides the text
     pub teacher: Option<&'a Path>,
 }
 
-/// One run, and its summary; without a beginning, one that goes on, or else the error `missing`.
-pub fn heal(run: &RunArgs, beginning: Option<Beginning>, missing: &'static str) -> Result<End> {
+impl Beginning<'_> {
+    /// The configuration of a healing of `from`, whose network is `source`.
+    pub fn config(&self, run: &RunArgs, from: &Path, source: &model::Config) -> Result<RunConfig> {
+        let heal = HealConfig { from: from.to_path_buf(), sub_norm: self.sub_norm.unwrap_or_default() };
+        Ok(RunConfig::heal(heal, source, self.teacher, run.config.as_deref(), &run.sets()?)?)
+    }
+
+    /// What was typed, as `--set` takes it.
+    fn sets(&self) -> Result<Vec<String>> {
+        let mut sets = Vec::new();
+        if let Some(student) = self.student {
+            sets.push(path_set("heal.from", student)?);
+        }
+        if let Some(sub_norm) = self.sub_norm {
+            sets.push(format!("heal.sub_norm={}", toml::Value::try_from(sub_norm)?));
+        }
+        if let Some(teacher) = self.teacher {
+            sets.push(path_set("distill.teacher", teacher)?);
+        }
+        Ok(sets)
+    }
+}
+
+/// One run, and its summary, which rank 0 prints; where there is nothing to begin with, one that goes on, or else the error
+/// `missing`.
+pub fn heal(run: &RunArgs, beginning: &Beginning, missing: &'static str) -> Result<End> {
     let config = || {
-        let Some(Beginning { student, sub_norm, teacher }) = &beginning else { bail!(missing) };
-        let source = checkpoint::open(student)?;
-        let heal = HealConfig { from: student.to_path_buf(), sub_norm: *sub_norm };
-        Ok(RunConfig::heal(heal, source.config(), *teacher, run.config.as_deref(), &run.sets()?)?)
+        let Some(from) = beginning.begins_with else { bail!(missing) };
+        beginning.config(run, from, checkpoint::open(from)?.config())
     };
-    let end = run.execute(&Wanted { config: &config, is_given: beginning.is_some() })?;
-    if end != End::Planned {
+    let is_named = beginning.begins_with.is_some();
+    let end = run.execute(&Wanted { config: &config, is_named, preset: None, sets: beginning.sets()? })?;
+    if matches!(end, End::Finished | End::Stopped) {
         summarise(&Run::open(run.out()?)?)?;
     }
     Ok(end)

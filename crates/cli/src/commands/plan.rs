@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         network_bytes_per_s: args.network * 1e9,
         tokens_per_s: args.tokens_per_s,
     };
-    let whole = config.train.steps * config.train.tokens_per_step();
+    let whole = config.train.last() * config.train.tokens_per_step();
     let forecast = Forecast::new(&config, machines, args.tokens.map_or(whole, |tokens| tokens as u64))?;
     match args.json {
         true => println!("{}", serde_json::to_string(&forecast)?),

@@ -4,7 +4,7 @@ use crate::interrupt::Interrupt;
 use crate::ranks;
 use crate::samples::Samples;
 use crate::watch::Watch;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use cluster::Group;
 use journal::Run;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ enum AdapterKind {
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
     let Args { preset, from, adapter, run } = args;
-    let is_given = preset.is_some() || from.is_some() || run.config.is_some();
+    let is_named = preset.is_some() || from.is_some() || run.config.is_some();
     let config = || {
         if let Some(from) = &from {
             let source = checkpoint::open(from)?;
@@ -93,14 +93,21 @@ pub fn run(args: Args) -> Result<ExitCode> {
             };
             return Ok(begin(&start, source.config(), run.config.as_deref(), &run.sets()?)?);
         }
-        if !is_given {
+        if !is_named {
             bail!(
                 "which model? name one with --preset NAME (tiny, books10m, 125m …), --config FILE, or --from MODEL to go on with one"
             );
         }
         Ok(RunConfig::resolve(preset.as_deref(), run.config.as_deref(), &run.sets()?)?)
     };
-    Ok(run.execute(&Wanted { config: &config, is_given: is_given || !run.sets()?.is_empty() })?.code())
+    let mut sets = from.iter().map(|from| path_set("start.from", from)).collect::<Result<Vec<_>>>()?;
+    sets.extend(adapter.map(|AdapterKind::Lora| "lora={}".to_owned()));
+    Ok(run.execute(&Wanted { config: &config, is_named, preset: preset.as_deref(), sets })?.code())
+}
+
+/// `key=path`, as `--set` takes it.
+pub fn path_set(key: &str, path: &Path) -> Result<String> {
+    Ok(format!("{key}={}", toml::Value::try_from(path)?))
 }
 
 /// How a command that makes a run came to its end.
@@ -112,6 +119,8 @@ pub enum End {
     Finished,
     /// stopped before, with a checkpoint to go on from
     Stopped,
+    /// one of the two, and rank 0 says which
+    Followed,
     /// rank 0 says what went wrong
     Refused,
 }
@@ -120,7 +129,7 @@ impl End {
     /// What the process says of it.
     pub fn code(self) -> ExitCode {
         match self {
-            Self::Planned | Self::Finished | Self::Stopped => ExitCode::SUCCESS,
+            Self::Planned | Self::Finished | Self::Stopped | Self::Followed => ExitCode::SUCCESS,
             Self::Refused => ExitCode::from(2),
         }
     }
@@ -130,8 +139,12 @@ impl End {
 pub struct Wanted<'a> {
     /// its configuration but for the data
     pub config: &'a dyn Fn() -> Result<RunConfig>,
-    /// whether anything of it was typed, so that a resumed run has to be the same
-    pub is_given: bool,
+    /// whether a model was typed, so that there is a configuration
+    pub is_named: bool,
+    /// the preset that was typed
+    pub preset: Option<&'a str>,
+    /// `key=value` of the command's own options that were typed: a run that goes on was begun with the same
+    pub sets: Vec<String>,
 }
 
 impl RunArgs {
@@ -176,19 +189,26 @@ impl RunArgs {
     fn complete(&self, wanted: &Wanted) -> Result<RunConfig> {
         let mut config = (wanted.config)()?;
         if !self.data.is_empty() {
-            let source = |path: &PathBuf| SourceConfig { path: path.clone(), weight: 1.0 };
-            config.data = self.data.iter().map(source).collect();
+            config.data = self.sources();
         }
         Ok(config)
+    }
+
+    /// The data that was typed.
+    fn sources(&self) -> Vec<SourceConfig> {
+        self.data.iter().map(|path| SourceConfig { path: path.clone(), weight: 1.0 }).collect()
     }
 
     /// The only process of a run, or rank 0 of a job.
     fn lead(&self, wanted: &Wanted, group: Option<Group>, interrupt: &Interrupt) -> Result<End> {
         let out = self.out()?;
         // A run that was killed before it wrote anything has nothing to go on from, but says how it is to begin.
-        let is_begun = Run::is_run(out) || !wanted.is_given;
+        let is_begun = Run::is_run(out) || !wanted.is_named;
         let mut trainer = match self.resume && is_begun {
-            true => self.resume(wanted, group)?,
+            true => {
+                self.agree(wanted)?;
+                Trainer::resume(out, group)?
+            }
             false => Trainer::create(self.complete(wanted)?, out, group)?,
         };
         for warning in trainer.config().warnings() {
@@ -200,11 +220,16 @@ impl RunArgs {
         if trainer.config().heal.is_some() && trainer.state().step == 0 {
             eprintln!("{}", Course::of(trainer.config())?);
         }
-        let outcome = self.watch(&mut trainer, interrupt)?;
+        let outcome = self.watch(&mut trainer, interrupt);
         let done = trainer.state().step;
-        trainer.leave();
+        let is_common =
+            |error: &Error| matches!(error.downcast_ref::<TrainError>(), Some(TrainError::Guard { .. }));
+        // A rank that leaves alone ends the others, whatever they are writing.
+        if outcome.as_ref().map_or_else(is_common, |_| true) {
+            trainer.leave();
+        }
         let out = out.display();
-        match outcome {
+        match outcome? {
             Outcome::Finished => {
                 eprintln!("{out}: all {done} steps are done");
                 Ok(End::Finished)
@@ -219,7 +244,7 @@ impl RunArgs {
     fn watch(&self, trainer: &mut Trainer, interrupt: &Interrupt) -> Result<Outcome> {
         let config = trainer.config();
         let run = Run::open(self.out()?)?;
-        let steps = (trainer.state().step, config.train.steps);
+        let steps = (trainer.state().step, config.train.last());
         let mut watch = Samples::new(run, self.sample.clone(), config.train.threads_used(), steps)?;
         let limits = Limits { interrupted: &|| interrupt.is_asked(), time: self.max_time };
         let outcome = trainer.run(&limits, &mut watch);
@@ -232,34 +257,30 @@ impl RunArgs {
         let mut trainer = Trainer::join(group)?;
         let limits = Limits { interrupted: &|| interrupt.is_asked(), time: self.max_time };
         let end = match trainer.run(&limits, &mut ()) {
+            Ok(_) => End::Followed,
             // Every rank comes to the same verdict, and rank 0 says it.
-            Err(TrainError::Guard { .. }) => return Ok(End::Refused),
-            Ok(Outcome::Finished) => End::Finished,
-            Ok(Outcome::Interrupted | Outcome::Deadline) => End::Stopped,
+            Err(TrainError::Guard { .. }) => End::Refused,
             Err(error) => return Err(error.into()),
         };
         trainer.leave();
         Ok(end)
     }
 
-    /// The run's own configuration counts; what is given again has to say the same.
-    fn resume(&self, wanted: &Wanted, group: Option<Group>) -> Result<Trainer> {
+    /// The run's own configuration counts; what is typed again has to say the same.
+    fn agree(&self, wanted: &Wanted) -> Result<()> {
         let out = self.out()?;
-        let trainer = Trainer::resume(out, group)?;
-        if wanted.is_given {
-            let mut given = self.complete(wanted)?;
-            if given.data.is_empty() {
-                given.data = trainer.config().data.clone();
-            }
-            let (given, own) = (given.to_toml()?, trainer.config().to_toml()?);
-            if let Some((given, own)) = given.lines().zip(own.lines()).find(|(given, own)| given != own) {
-                bail!(
-                    "{}: it was begun with '{own}', and '{given}' is asked for now; leave the configuration out to go on, or choose another --out",
-                    out.display()
-                );
+        let own = RunConfig::resolve(None, Some(&Run::open(out)?.config()), &[])?;
+        let mut sets = wanted.sets.clone();
+        sets.extend(self.sets()?);
+        if !self.data.is_empty() {
+            sets.push(format!("data={}", toml::Value::try_from(self.sources())?));
+        }
+        match own.change(wanted.preset, self.config.as_deref(), &sets)? {
+            None => Ok(()),
+            Some(change) => {
+                bail!("{}: {change}; leave that out to go on, or choose another --out", out.display())
             }
         }
-        Ok(trainer)
     }
 }
 
@@ -273,7 +294,10 @@ pub fn watch(trainer: &mut Trainer, interrupt: &Interrupt, time: Option<Duration
 }
 
 fn dry_run(config: &RunConfig, json: bool) -> Result<End> {
-    let plan = Plan::new(config, Rate::assumed(config.train.threads))?;
+    let mut plan = Plan::new(config, Rate::assumed(config.train.threads))?;
+    if let Some(distill) = &config.distill {
+        plan = plan.with_teacher(config, checkpoint::open(&distill.teacher)?.config());
+    }
     match json {
         true => println!("{}", serde_json::to_string(&plan)?),
         false => print!("{plan}"),

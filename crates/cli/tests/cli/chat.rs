@@ -37,10 +37,13 @@ fn a_model_is_talked_to_and_held_to_a_grammar() {
     let dir = tempfile::tempdir().unwrap();
     let run = train(dir.path());
     conversations(dir.path(), &run);
+    an_error_changes_nothing(&run);
     commands(dir.path(), &run);
     an_answer_can_be_stopped(dir.path(), &run);
+    a_full_disk_is_an_error(&run);
     grammars(dir.path(), &run);
     details(&run);
+    windows(dir.path(), &run);
 }
 
 fn conversations(dir: &Path, run: &str) {
@@ -75,6 +78,72 @@ fn conversations(dir: &Path, run: &str) {
     let sentence = fail(&["chat", run, "--template", text(&template)]);
     assert!(sentence.contains("template.jinja"), "{sentence}");
     assert!(fail(&["chat", run, "--template", "lama3"]).contains("llama3"));
+}
+
+/// What the context has no room for was not said, and takes nothing of what was said before with it.
+fn an_error_changes_nothing(run: &str) {
+    let args = [run, "--temperature", "0", "--max-tokens", "8", "--json", "--context", "128"];
+    let long = "the cat and the dog ".repeat(40);
+    let (plain, _) = talk(&args, "Once upon\nthere was\n");
+    let (disturbed, said) = talk(&args, &format!("Once upon\n{long}\nthere was\n"));
+    assert!(said.contains("shorten it") && !said.contains("forgotten"), "{said}");
+    let (plain, disturbed) = (answers(&plain), answers(&disturbed));
+    assert_eq!(disturbed.len(), 2);
+    for key in ["text", "reused_tokens"] {
+        assert_eq!(disturbed[1][key], plain[1][key], "{key}");
+    }
+    let (printed, said) =
+        talk(&args, &format!("Once upon\n/system {long}\n/regenerate\n/system\n/regenerate\n"));
+    assert!(said.contains("shorten it") && !said.contains("no answer yet"), "{said}");
+    let printed = answers(&printed);
+    assert_eq!((printed.len(), &printed[1]["text"]), (2, &printed[0]["text"]));
+}
+
+fn a_full_disk_is_an_error(run: &str) {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        return eprintln!("skipped: 1 test needs /dev/full");
+    };
+    let verbs: [&[&str]; 2] = [&["generate", run, "--prompt", "the cat"], &["chat", run]];
+    let form: [&[&str]; 2] = [&["--max-tokens", "8"], &["--max-tokens", "8", "--json"]];
+    for args in verbs.into_iter().flat_map(|verb| form.map(|form| [verb, form].concat())) {
+        let mut child =
+            trilobit(&args).stdin(Stdio::piped()).stdout(full.try_clone().unwrap()).spawn().unwrap();
+        // What does not read it may have ended.
+        let _ = child.stdin.take().unwrap().write_all(b"Once upon\nthere was\n");
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains("free some space") && !said.contains("panicked"), "{args:?}: {said}");
+        assert_eq!(said.matches("error:").count(), 1, "{args:?}: {said}");
+    }
+}
+
+/// A window takes the memory of its own length, not of the model's context.
+fn windows(dir: &Path, run: &str) {
+    let (folder, words) = (dir.join("hf"), dir.join("words.txt"));
+    succeed(&["export", "hf", run, "--mode", "online", "--no-prompts", "--out", text(&folder)]);
+    let config = folder.join("config.json");
+    let mut long: Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    long["max_position_embeddings"] = (1 << 21).into();
+    std::fs::write(&config, long.to_string()).unwrap();
+    std::fs::write(&words, "the cat and the dog\n".repeat(20)).unwrap();
+    let measure = ["eval", "perplexity", text(&folder), "--text", text(&words), "--kv", "f32", "--window"];
+    for (window, stride) in [("2097153", "1"), ("0", "1"), ("8", "9")] {
+        let sentence = fail(&[&measure[..], &[window, "--stride", stride]].concat());
+        assert!(sentence.contains("(the model's context)"), "{sentence}");
+    }
+    if cfg!(target_os = "linux") {
+        // 2^21 tokens of keys and values are a gigabyte.
+        let limited = "ulimit -v 1000000; exec \"$0\" \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", limited, env!("CARGO_BIN_EXE_trilobit")]).args(measure).args([
+            "32",
+            "--threads",
+            "1",
+        ]);
+        let out = shell.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
 }
 
 fn commands(dir: &Path, run: &str) {
@@ -159,9 +228,25 @@ fn details(run: &str) {
     let plain = ["generate", run, "--prompt", "a", "--seed", "4", "--max-tokens", "9"];
     let drawn = [&plain[..], &warm, &["--logit-bias", "5=-100"]].concat();
     assert_eq!(json(&drawn)["tokens"], json(&drawn)["tokens"]);
-    let sentence = fail(&[&plain[..], &["--logit-bias", "99999=1"]].concat());
-    assert!(sentence.contains("99999"), "{sentence}");
     assert!(fail(&[&plain[..], &["--typical-p", "0"]].concat()).contains("typical_p"));
-    let sentence = fail(&[&plain[..], &["--lookup", "4", "--lambda", "0.5"]].concat());
-    assert!(sentence.contains("lookup"), "{sentence}");
+    let huge = [&plain[..], &["--logit-bias", "5=3e38", "--logit-bias", "5=3e38"]].concat();
+    assert_eq!(json(&huge)["tokens"], Value::from(vec![5; 9]));
+    for (penalty, name) in [
+        ("--repeat-penalty=1e-38", "repetition_penalty"),
+        ("--frequency-penalty=-3e38", "frequency_penalty"),
+        ("--presence-penalty=3e38", "presence_penalty"),
+    ] {
+        assert!(fail(&[&plain[..], &[penalty]].concat()).contains(name));
+    }
+    // What no question could be answered with is said before the first.
+    for (flags, part) in [
+        (&["--lookup", "4", "--lambda", "0.5"][..], "lookup"),
+        (&["--logit-bias", "99999=1"], "99999"),
+        (&["--stop", ""], "stop string"),
+    ] {
+        for verb in [&plain[..], &["chat", run]] {
+            let sentence = fail(&[verb, flags].concat());
+            assert!(sentence.contains(part), "{verb:?}: {sentence}");
+        }
+    }
 }

@@ -220,6 +220,50 @@ fn a_silent_rank_ends_the_job_with_its_name() {
     resume(&data, &run);
 }
 
+/// The checkpoint is large enough that a rank which does not wait for it would end the job meanwhile.
+#[test]
+fn two_ranks_that_the_guard_stops_leave_a_sound_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, run) = (testkit::dataset(dir.path(), 500, 300), dir.path().join("run"));
+    let sets = [
+        "train.guard=stop",
+        "train.spike_ratio=1.0000001",
+        "train.spike_window=1",
+        "model.vocabulary=60000",
+        "schedule.peak=0.3",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let Some(mut command) = mpirun(2, &train(&data, &run, 60, &sets)) else { return };
+    let (output, _) = end(command.spawn().unwrap());
+    let sentence = said(&output);
+    assert!(!output.status.success() && sentence.contains("refused by the guard"), "{sentence}");
+    let done = metrics(&run).len();
+    let last = run.join(format!("checkpoints/step-{done:08}"));
+    crate::succeed(&["checkpoint", "verify", crate::text(&last)]);
+}
+
+#[test]
+fn two_ranks_heal_and_one_of_them_says_how_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, dense, run) =
+        (testkit::dataset(dir.path(), 500, 300), dir.path().join("dense"), dir.path().join("run"));
+    let sets = ["model.linear=dense", "model.sub_norms=false"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let args = train(&data, &dense, 4, &sets);
+    crate::succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let paths = [("--from", &dense), ("--data", &data), ("--out", &run)];
+    let sets =
+        ["train.steps=4", "train.batch=2", "train.sequence=32", "train.threads=1", "schedule.warmup=0"];
+    let paths = paths.iter().flat_map(|(option, path)| [*option, crate::text(path)]);
+    let heal = ["heal"].into_iter().chain(paths).chain(sets.iter().flat_map(|set| ["--set", *set]));
+    let args: Vec<String> = heal.map(str::to_owned).collect();
+    let Some(mut command) = mpirun(2, &args) else { return };
+    let (output, _) = end(command.spawn().unwrap());
+    assert!(output.status.success(), "{}", said(&output));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(table.matches("recovered: share").count(), 1, "{table}");
+}
+
 #[test]
 fn a_rank_with_an_error_of_its_own_says_it_and_the_others_follow() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Import, export and verify by prompts, and the time of a cold start.
 
-use crate::{agree, json, succeed, text, trilobit};
+use crate::{agree, fail, json, succeed, text, trilobit};
 
 #[test]
 fn conversions_say_how_the_prompts_went_and_verify_tells_a_copy_from_another_model() {
@@ -41,6 +41,25 @@ fn a_cold_start_is_measured_beside_the_reading() {
     assert!(found["first_token_s"].as_f64() > Some(0.0) && found["read_s"].as_f64() > Some(0.0), "{found}");
     let refused = trilobit(&["bench", "load", "random:tiny"]).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not on the disk"));
+}
+
+#[test]
+fn a_measurement_takes_no_option_that_it_would_not_look_at() {
+    let cases: [(&[&str], &str); 7] = [
+        (&["prefill", "--sequences", "2"], "--sequences"),
+        (&["prefill", "--prompt", "9"], "--prompt"),
+        (&["prefill", "--tokens", "0"], "--tokens"),
+        (&["decode", "--tokens", "0"], "--tokens"),
+        (&["decode", "--sequences", "0"], "--sequences"),
+        (&["decode", "random:tiny", "--preset", "2b4t"], "--preset"),
+        (&["decode", "--preset", "tiny", "--sequences", "4294967295"], "fewer sequences"),
+    ];
+    for (args, part) in cases {
+        let sentence = fail(&[&["bench"], args].concat());
+        assert!(sentence.contains(part), "{args:?}: {sentence}");
+    }
+    let found = json(&["bench", "prefill", "--preset", "tiny", "--tokens", "4294967295", "--rounds", "1"]);
+    assert_eq!(found["tokens"], model::presets::model("tiny").unwrap().context, "{found}");
 }
 
 #[test]

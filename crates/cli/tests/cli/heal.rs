@@ -1,6 +1,6 @@
 //! A dense model is healed, stopped on the way, refused by the export, healed to its end, distilled and shipped.
 
-use crate::{fail, succeed, text, tiny};
+use crate::{fail, succeed, text, tiny, trilobit};
 use std::path::Path;
 
 fn with(base: &[&str], sets: &[&str]) -> Vec<String> {
@@ -48,12 +48,17 @@ fn from_a_dense_model_to_a_ternary_file() {
     run(&with(&heal, &[&QUICK[..], &["lambda.kind=linear"]].concat()));
     let early = path("slow/checkpoints/step-00000006");
     let out = path("early.gguf");
-    let sentence = fail(&["export", "gguf", &early, "--type", "i2_s", "--out", &out]);
-    assert!(sentence.contains("of 1") && sentence.contains("--quantize"), "{sentence}");
+    for kind in ["i2_s", "f16"] {
+        let sentence = fail(&["export", "gguf", &early, "--type", kind, "--out", &out]);
+        assert!(sentence.contains("of 1") && sentence.contains("--quantize"), "{sentence}");
+    }
     let forced =
         succeed(&["export", "gguf", &early, "--type", "i2_s", "--out", &out, "--quantize", "--no-prompts"]);
     assert!(forced.contains("relative error"), "{forced}");
     succeed(&["export", "gguf", &healed, "--type", "i2_s", "--out", &path("healed.gguf")]);
+
+    let plan = run(&with(&["heal", "--from", &dense, "--teacher", &dense, "--dry-run"], &QUICK));
+    assert!(plan.contains("\n  teacher   "), "{plan}");
 
     let sentence = fail(&["heal", "--data", &data, "--out", &path("nothing")]);
     assert!(sentence.contains("--from MODEL"), "{sentence}");
@@ -66,9 +71,23 @@ fn the_recipe_goes_on_between_its_stages() {
     let path = |name: &str| text(&dir.path().join(name)).to_owned();
     let (dense, data, out) = (path("dense"), path("data"), path("out"));
     let recipe = ["distill", "--recipe", "bitdistill", "--teacher", &dense, "--data", &data, "--out", &out];
-    run(&with(&[&recipe[..], &["--max-time", "0s"]].concat(), &QUICK));
+    let cold = with(&recipe, &[&QUICK[..], &["distill.temperature=0"]].concat());
+    let sentence = fail(&cold.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(sentence.contains("distill.temperature") && !Path::new(&out).exists(), "{sentence}");
+    let ranks = trilobit(&recipe).env("OMPI_COMM_WORLD_SIZE", "2").output().unwrap();
+    let sentence = String::from_utf8(ranks.stderr).unwrap();
+    assert!(sentence.contains("two stages") && !Path::new(&out).exists(), "{sentence}");
+
+    let quick = [&QUICK[..], &["distill.temperature=3", "lambda.n=4"]].concat();
+    run(&with(&[&recipe[..], &["--max-time", "0s"]].concat(), &quick));
     assert!(!Path::new(&path("out/2-distill")).exists(), "the first stage was stopped");
-    run(&with(&recipe, &QUICK));
+    run(&with(&recipe, &quick));
+    let [first, second] = ["out/1-pretrain/config.toml", "out/2-distill/config.toml"]
+        .map(|name| std::fs::read_to_string(path(name)).unwrap());
+    assert!(first.contains("n = 4\n") && !first.contains("[distill]"), "{first}");
+    assert!(second.contains("temperature = 3.0") && second.contains("kind = \"one\""), "{second}");
+    let sentence = fail(&[&recipe[..], &["--set", "train.steps=99"]].concat());
+    assert!(sentence.contains("1-pretrain: it was begun with train.steps = 12"), "{sentence}");
     let lines = std::fs::read_to_string(path("out/2-distill/metrics.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 12);
     assert!(lines.lines().all(|line| line.contains("\"distillation\":[")), "{lines}");

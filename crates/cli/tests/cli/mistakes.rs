@@ -1,6 +1,6 @@
 //! What users get wrong: exit code 2, a sentence with file, cause and remedy, and nothing lost.
 
-use crate::{fail, text, tiny, trilobit};
+use crate::{fail, succeed, text, tiny, trilobit};
 use std::path::Path;
 use std::process::Output;
 
@@ -78,6 +78,34 @@ fn files() {
 }
 
 #[test]
+fn what_is_typed_beside_a_resume_has_to_be_what_the_run_was_begun_with() {
+    let dir = tempfile::tempdir().unwrap();
+    testkit::dataset(dir.path(), 500, 300);
+    let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+    let begun = train(&data, &run, &[]);
+    succeed(&begun.iter().map(String::as_str).collect::<Vec<_>>());
+    let (data, run) = (text(&data), text(&run));
+    let resume =
+        |verb: &'static str, more: &[&'static str]| [&[verb, "--out", run, "--resume"], more].concat();
+    succeed(&resume("train", &[]));
+    succeed(&[&resume("train", &["--set", "train.steps=8"])[..], &["--data", data]].concat());
+    for (verb, more, part) in [
+        ("train", &["--set", "train.steps=9"][..], "train.steps = 8, and 9"),
+        ("train", &["--recompute"], "train.recompute = false"),
+        ("train", &["--data", "elsewhere"], "begun with data ="),
+        ("train", &["--preset", "books10m"], "begun with model."),
+        ("train", &["--set", "train.stpes=8"], "train.steps"),
+        ("heal", &["--teacher", "T"], "begun without distill"),
+        ("heal", &["--set", "train.steps=9"], "train.steps = 8, and 9"),
+        ("distill", &["--teacher", "T"], "begun without distill"),
+        ("distill", &["--set", "train.clip=0.3"], "begun with train.clip"),
+    ] {
+        let sentence = fail(&resume(verb, more));
+        assert!(sentence.contains(part), "{verb} {more:?}: {sentence}");
+    }
+}
+
+#[test]
 fn a_full_disk_loses_nothing() {
     // A device that is always full stands where the output should go.
     let full = Path::new("/dev/full");
@@ -91,6 +119,12 @@ fn a_full_disk_loses_nothing() {
     let sentence =
         fail(&["tokenizer", "train", "--input", text(&corpus), "--vocab-size", "300", "--out", text(full)]);
     assert!(sentence.contains("/dev/full"), "{sentence}");
+    let out = std::fs::File::options().write(true).open(full).unwrap();
+    let dry = ["train", "--preset", "tiny", "--dry-run", "--json"];
+    let Output { status, stderr, .. } = trilobit(&dry).stdout(out).output().unwrap();
+    let sentence = String::from_utf8(stderr).unwrap();
+    assert!(status.code() == Some(2) && !sentence.contains("panicked"), "{sentence}");
+    assert!(sentence.contains("free some space"), "{sentence}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! An experiment from its file to its verdicts, and the report of its runs.
 
 use crate::{fail, json, succeed, text};
+use std::process::Command;
 
 const EXPERIMENT: &str = r#"
 title = "Two optimisers"
@@ -41,6 +42,13 @@ fn an_experiment_is_run_judged_and_shown() {
     std::fs::write(&file, EXPERIMENT).unwrap();
     let (file, out, data, corpus) = (text(&file), text(&out), text(&data), text(&corpus));
     let run = ["lab", "run", file, "--out", out, "--data", data, "--text", corpus, "--jobs", "2"];
+    // One task of the array, as Slurm would run it.
+    let script = path("array.sh");
+    succeed(&[&run[..], &["--slurm", text(&script), "--tasks", "2"]].concat());
+    let task = Command::new("bash").arg(&script).env("SLURM_ARRAY_TASK_ID", "1").output().unwrap();
+    assert!(task.status.success(), "{}", String::from_utf8_lossy(&task.stderr));
+    let is_begun = |name: &str| path("out/points").join(name).exists();
+    assert_eq!(["optimizer-adam_seed-0", "optimizer-adamw_seed-0"].map(is_begun), [false, true]);
     let printed = succeed(&run);
     assert!(printed.contains("2 of 2 runs are done") && printed.contains("**refuted**"), "{printed}");
     assert_eq!(succeed(&run), printed, "nothing is run again");

@@ -17,7 +17,7 @@ pub(super) struct Encoded {
 }
 
 /// # Errors
-/// What is wrong with the conversation or its template, without the place.
+/// What is wrong with the conversation, its template or their encoding, without the place.
 pub(super) fn encode(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
@@ -29,7 +29,7 @@ pub(super) fn encode(
     };
     let whole = render(messages, false)?;
     // (begin, end) of the answers, bytes of the whole
-    let mut answers = Vec::new();
+    let mut answers: Vec<(usize, usize)> = Vec::new();
     for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
         let (before, through) = (render(&messages[..index], true)?, render(&messages[..=index], false)?);
         if !whole.starts_with(&through) {
@@ -37,25 +37,36 @@ pub(super) fn encode(
                 "the chat template writes an answer differently once the conversation goes on, so that what is learned would not be what is asked".into(),
             );
         }
-        answers.push((common_text(&before, &through), through.len()));
+        let begin = common_text(&before, &through);
+        if answers.last().is_some_and(|(_, end)| begin < *end) {
+            return Err(
+                "the chat template writes what was said before differently when it asks for the next answer, so that what is learned would not be what is asked".into(),
+            );
+        }
+        answers.push((begin, through.len()));
     }
-    let naturally = tokenizer.encode(&whole, false);
+    let ids = |text: &str| tokenizer.try_encode(text, false).map_err(|error| error.to_string());
+    let naturally = ids(&whole)?;
     // A prompt that ends within a token ("Assistant: " before " Hi") is asked as it stands: the answer begins a new token.
-    let begins = answers.iter().map(|(begin, _)| *begin);
-    let cuts: Vec<usize> =
-        begins.filter(|begin| !naturally.starts_with(&tokenizer.encode(&whole[..*begin], false))).collect();
-    let encode = |to: usize| -> Vec<u32> {
+    let mut cuts = Vec::new();
+    for (begin, _) in &answers {
+        if !naturally.starts_with(&ids(&whole[..*begin])?) {
+            cuts.push(*begin);
+        }
+    }
+    let encode = |to: usize| -> Result<Vec<u32>, String> {
         let ends = cuts.iter().copied().filter(|cut| *cut < to).chain([to]);
         let mut from = 0;
-        ends.flat_map(|end| tokenizer.encode(&whole[std::mem::replace(&mut from, end)..end], false)).collect()
+        let parts = ends.map(|end| ids(&whole[std::mem::replace(&mut from, end)..end]));
+        Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
     };
-    let ids = encode(whole.len());
+    let ids = encode(whole.len())?;
     let mut encoded = Encoded { scored: vec![false; ids.len()], ids, open: false };
     let mut end = 0;
     for (begin, through) in answers {
-        let tokens_to = |place: usize| common(&encode(place), &encoded.ids);
-        let begin = tokens_to(begin);
-        end = tokens_to(through).max(begin);
+        let tokens_to = |place: usize| -> Result<usize, String> { Ok(common(&encode(place)?, &encoded.ids)) };
+        let begin = tokens_to(begin)?;
+        end = tokens_to(through)?.max(begin);
         let closing = encoded.ids[begin..end].iter().rposition(|id| end_ids.contains(id));
         encoded.open = closing.is_none() && begin < end;
         if let Some(closing) = closing {

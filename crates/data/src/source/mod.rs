@@ -151,6 +151,11 @@ struct Current {
 }
 
 impl Documents {
+    /// The file of the document that came last.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.current.as_ref().map(|current| &*current.file.path)
+    }
+
     fn advance(&mut self) -> Result<Option<Document>, DataError> {
         loop {
             let current = match &mut self.current {

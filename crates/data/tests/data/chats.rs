@@ -207,7 +207,17 @@ fn hostile_files_are_errors_with_file_and_line() {
     let forgets = "{% for m in messages %}{{ m.content if loop.last else '' }}{% endfor %}";
     let turns = r#"{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"b"}]}"#;
     let talk = place.file("talk.jsonl", turns);
-    for (file, template, expected) in [(&sound, refuses, "no users here"), (&talk, forgets, "differently")] {
+    let prompts = "{% if add_generation_prompt and messages|length > 2 %}ab{% else %}ac{% endif %}\
+        {% for m in messages %}{{ m.content }}{% endfor %}";
+    let said = ["user", "assistant", "user", "assistant"].into_iter().zip(["he", "llo", "x", "y"]);
+    let said: Vec<_> =
+        said.map(|(role, content)| serde_json::json!({ "role": role, "content": content })).collect();
+    let long = place.file("long.jsonl", serde_json::json!({ "messages": said }).to_string());
+    for (file, template, expected) in [
+        (&sound, refuses, "no users here"),
+        (&talk, forgets, "an answer differently"),
+        (&long, prompts, "was said before differently"),
+    ] {
         let error = read(std::slice::from_ref(file), template, 40).unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains(expected), "{error}");
     }

@@ -125,6 +125,11 @@ fn a_single_document_gives_its_end() {
     assert!(train[0].ends_with("\n\n"));
     assert!((0.1..0.35).contains(&(valid[0].len() as f64 / text.len() as f64)));
     assert!(manifest.warnings.iter().any(|w| w.contains("only one document")));
+    // its only blank is far before the place to cut at
+    let text = format!("A {}", "東京".repeat(500));
+    place.prepare("unbroken", std::slice::from_ref(&text)).unwrap();
+    let valid = told(&place, "unbroken", Split::Valid).concat();
+    assert!((0.19..0.21).contains(&(valid.len() as f64 / text.len() as f64)), "{}", valid.len());
     let tiny = place.file("tiny.txt", "x");
     assert!(sentence(&place.options(&[tiny], "tiny")).contains("too few to hold some out"));
 }
@@ -230,6 +235,27 @@ fn options_that_cannot_be_are_refused() {
         String::from_utf8(crate::common::TOKENIZER.clone()).unwrap().replace("<|endoftext|>", "<|other|>");
     let tokenizer = place.file("other.json", json);
     assert!(sentence(&PrepareOptions { tokenizer, ..options }).contains("no end-of-text token"));
+}
+
+/// An expression for words that takes exponentially many steps on a few texts.
+#[test]
+fn a_document_that_cannot_be_encoded_is_named_by_its_file() {
+    let place = Place::new();
+    let mut json: serde_json::Value = serde_json::from_slice(&crate::common::TOKENIZER).unwrap();
+    json["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "(?:a|aa)+b"}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
+    ]});
+    let tokenizer = place.file("slow.json", serde_json::to_vec(&json).unwrap());
+    place.documents("texts/1.txt", &stories(1, 40));
+    place.documents("texts/2.txt", &[stories(2, 1).concat(), format!("{}cb", "a".repeat(60))]);
+    place.documents("texts/3.txt", &stories(3, 40));
+    let options = PrepareOptions { tokenizer, ..place.options(&[place.at("texts")], "out") };
+    let error = sentence(&options);
+    assert!(error.contains("2.txt") && error.contains("begins \"aaaa"), "{error}");
+    assert!(!place.at("out/dataset.json").exists());
+    std::fs::remove_file(place.at("texts/2.txt")).unwrap();
+    prepare(&options, &()).unwrap();
 }
 
 #[test]

@@ -76,12 +76,23 @@ impl Writer {
     ///
     /// # Panics
     /// When a tensor is missing or incomplete.
-    pub fn finish(mut self) -> Result<(), FileError> {
+    pub fn finish(self) -> Result<(), FileError> {
+        self.finish_if(|_| Ok(()))
+    }
+
+    /// Brings the file to disk and puts it in its place once `verify`, which is given its temporary name, agrees.
+    ///
+    /// # Panics
+    /// As [`Writer::finish`].
+    pub fn finish_if<T>(
+        mut self,
+        verify: impl FnOnce(&Path) -> Result<T, FileError>,
+    ) -> Result<T, FileError> {
         self.advance()?;
         if let Some((name, bytes)) = self.tensors.get(self.current.0) {
             panic!("'{name}' has {} bytes of {bytes}", self.current.1);
         }
-        self.pending.commit()
+        self.pending.commit_if(verify)
     }
 
     /// Pads what is complete and goes on to the next tensor that is not.

@@ -38,15 +38,12 @@ pub(crate) struct Decoder<'a, 'e> {
 }
 
 impl<'a, 'e> Decoder<'a, 'e> {
-    /// Continues `prompt`; what the session has read of it is not read again.
+    /// Continues `prompt`; what the session has read of it is not read again. `options` were checked.
     pub(crate) fn new(
         session: &'a mut Session<'e>,
         prompt: &[u32],
         options: &'a Options,
     ) -> Result<Self, InferError> {
-        if options.lookup > 0 && !session.rows_are_exact() {
-            return Err(InferError::InexactLookup);
-        }
         let mut sampler = Sampler::new(options.sampling.clone(), session.config().vocabulary)?;
         prompt.iter().for_each(|id| sampler.observe(*id));
         session.keep_beginning(prompt);

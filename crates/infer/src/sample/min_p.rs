@@ -5,6 +5,9 @@ use super::Candidate;
 
 /// Keeps candidates of probability ≥ `share` · the greatest; 0 keeps all.
 pub(super) fn keep(candidates: &mut Vec<Candidate>, share: f32) {
+    if share == 0.0 {
+        return;
+    }
     let largest = candidates.iter().fold(0.0, |max, c| c.probability.max(max));
     candidates.retain(|c| c.probability >= share * largest);
 }

@@ -35,6 +35,9 @@ struct Candidate {
     probability: f32,
 }
 
+/// More than these of the best are not found sooner than all.
+const BEST_MAX: usize = 256;
+
 /// Chooses tokens; its buffers are allocated once.
 pub struct Sampler {
     sampling: Sampling,
@@ -48,10 +51,7 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler for logits `(V)`; an error when `sampling` means nothing.
     pub fn new(sampling: Sampling, vocabulary: usize) -> Result<Self, InferError> {
-        sampling.validate()?;
-        if let Some((id, _)) = sampling.logit_bias.iter().find(|(id, _)| *id as usize >= vocabulary) {
-            return Err(InferError::BiasOutOfRange { id: *id, vocabulary });
-        }
+        sampling.check(vocabulary)?;
         Ok(Self {
             candidates: Vec::with_capacity(vocabulary),
             seen: Seen::new(vocabulary),
@@ -74,9 +74,8 @@ impl Sampler {
         match (temperature == 0.0, top_k) {
             _ if self.changes_logits() => Want::All,
             (true, _) => Want::Best(1),
-            (false, 0) => Want::All,
-            _ if mirostat.is_some() => Want::All,
-            (false, top_k) => Want::Best(top_k),
+            (false, 1..=BEST_MAX) if mirostat.is_none() => Want::Best(top_k),
+            (false, _) => Want::All,
         }
     }
 
@@ -119,6 +118,8 @@ impl Sampler {
         bias::apply(candidates, &sampling.logit_bias);
         repetition::apply(candidates, seen, sampling.repetition_penalty);
         frequency::apply(candidates, counts, sampling.presence_penalty, sampling.frequency_penalty);
+        // Biases may add up to more than a number holds, and a difference of infinities is none.
+        candidates.iter_mut().for_each(|c| c.logit = c.logit.clamp(f32::MIN, f32::MAX));
         candidates.retain(|candidate| allowed(candidate.id));
         let likeliest = likeliest(candidates)?;
         let id = match self.sampling.temperature {
@@ -265,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn biases_that_add_up_to_infinity_still_choose() {
+        let all = &[0, 1, 2][..];
+        for (ids, bias, possible) in [(&[1][..], 3e38, &[1][..]), (&[0, 2], -3e38, &[1]), (all, -3e38, all)] {
+            let logit_bias = ids.iter().flat_map(|id| [(*id, bias); 2]).collect();
+            let warm = Sampling { temperature: 0.1, logit_bias, ..Sampling::default() };
+            let choice = Sampler::new(warm, 3).unwrap().choose(&[50.0, 1.0, 9.0]);
+            assert!(choice.is_some_and(|id| possible.contains(&id)), "{ids:?}: {choice:?}");
+        }
+    }
+
+    #[test]
     fn only_the_allowed_are_chosen() {
         for temperature in [0.0, 1.0] {
             let sampling = Sampling { temperature, ..Sampling::default() };
@@ -287,6 +299,8 @@ mod tests {
             (warm(), Want::Best(5)),
             (Sampling { top_p: 0.7, min_p: 0.05, typical_p: 0.8, ..warm() }, Want::Best(5)),
             (Sampling { top_k: 0, ..warm() }, Want::All),
+            (Sampling { top_k: 256, ..warm() }, Want::Best(256)),
+            (Sampling { top_k: 257, ..warm() }, Want::All),
             (Sampling { mirostat, ..warm() }, Want::All),
             (Sampling { mirostat, ..sampling() }, Want::Best(1)),
             (Sampling { repetition_penalty: 1.1, ..warm() }, Want::All),
@@ -295,13 +309,13 @@ mod tests {
             (Sampling { logit_bias: vec![(3, 1.0)], ..sampling() }, Want::All),
         ];
         for (sampling, want) in cases {
-            let new = || Sampler::new(sampling.clone(), 50).unwrap();
+            let new = || Sampler::new(sampling.clone(), 300).unwrap();
             let (mut whole, mut best) = (new(), new());
             assert_eq!(whole.want(), want, "{sampling:?}");
             let Want::Best(count) = want else { continue };
             for step in 0..40 {
                 let logits: Vec<f32> =
-                    (0..50).map(|i| ((i * 7 + step * 13) as f32 * 0.7).sin() * 3.0).collect();
+                    (0..300).map(|i| ((i * 7 + step * 13) as f32 * 0.7).sin() * 3.0).collect();
                 let mut ranked: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
                 ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 let few = ranked.into_iter().take(count);

@@ -3,6 +3,11 @@
 use super::mirostat::Mirostat;
 use crate::InferError;
 
+/// Largest repetition penalty; its reciprocal is the smallest.
+const REPETITION_MAX: f32 = 100.0;
+/// Largest magnitude of the other penalties: more than the logits of a model are apart.
+const PENALTY_MAX: f32 = 1000.0;
+
 /// How the next token is chosen. [`Sampling::default`] is greedy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -49,9 +54,19 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// Refuses values that mean nothing, and ids beyond the vocabulary.
+    pub(crate) fn check(&self, vocabulary: usize) -> Result<(), InferError> {
+        self.validate()?;
+        match self.logit_bias.iter().find(|(id, _)| *id as usize >= vocabulary) {
+            Some((id, _)) => Err(InferError::BiasOutOfRange { id: *id, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses values that mean nothing.
     pub fn validate(&self) -> Result<(), InferError> {
         let probability = "it is a probability above 0 and up to 1";
+        let penalty = "it is a number from −1000 to 1000 (0 does nothing)";
         let positive = |value: f32| value.is_finite() && value > 0.0;
         let share = |value: f32| value > 0.0 && value <= 1.0;
         let Mirostat { tau, eta } = self.mirostat.unwrap_or(Mirostat { tau: 1.0, eta: 1.0 });
@@ -69,20 +84,15 @@ impl Sampling {
             (
                 "repetition_penalty",
                 self.repetition_penalty,
-                positive(self.repetition_penalty),
-                "it is a number above 0 (1 does nothing)",
+                (REPETITION_MAX.recip()..=REPETITION_MAX).contains(&self.repetition_penalty),
+                "it is a number from 0.01 to 100 (1 does nothing)",
             ),
-            (
-                "presence_penalty",
-                self.presence_penalty,
-                self.presence_penalty.is_finite(),
-                "it is a number (0 does nothing)",
-            ),
+            ("presence_penalty", self.presence_penalty, self.presence_penalty.abs() <= PENALTY_MAX, penalty),
             (
                 "frequency_penalty",
                 self.frequency_penalty,
-                self.frequency_penalty.is_finite(),
-                "it is a number (0 does nothing)",
+                self.frequency_penalty.abs() <= PENALTY_MAX,
+                penalty,
             ),
             ("mirostat tau", tau, positive(tau), "it is a number of bits above 0"),
             ("mirostat eta", eta, positive(eta) && eta <= 1.0, "it is a share above 0 and up to 1"),
@@ -110,8 +120,12 @@ mod tests {
             ("min_p", Sampling { min_p: 2.0, ..sampling() }),
             ("typical_p", Sampling { typical_p: f32::NAN, ..sampling() }),
             ("repetition_penalty", Sampling { repetition_penalty: 0.0, ..sampling() }),
+            ("repetition_penalty", Sampling { repetition_penalty: 1e-38, ..sampling() }),
+            ("repetition_penalty", Sampling { repetition_penalty: 101.0, ..sampling() }),
             ("presence_penalty", Sampling { presence_penalty: f32::INFINITY, ..sampling() }),
+            ("presence_penalty", Sampling { presence_penalty: 3e38, ..sampling() }),
             ("frequency_penalty", Sampling { frequency_penalty: f32::NAN, ..sampling() }),
+            ("frequency_penalty", Sampling { frequency_penalty: -3e38, ..sampling() }),
             ("logit_bias", Sampling { logit_bias: vec![(0, 1.0), (1, f32::NAN)], ..sampling() }),
             ("tau", Sampling { mirostat: Some(Mirostat { tau: 0.0, eta: 0.1 }), ..sampling() }),
             ("eta", Sampling { mirostat: Some(Mirostat { tau: 5.0, eta: 2.0 }), ..sampling() }),

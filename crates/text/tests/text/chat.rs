@@ -153,6 +153,21 @@ fn json_is_python_s() {
 }
 
 #[test]
+fn lists_are_joined_as_jinja_joins_them() {
+    for (source, text) in [
+        ("{{ [{'a': {'b': 1}}, {'a': {'b': 'x'}}, {}] | join(', ', attribute='a.b') }}", "1, x, "),
+        ("{{ [1, 'x', 2.5] | join(d='-') }}", "1-x-2.5"),
+        ("{{ [1, 'x'] | join }}{{ 'abc' | join('.') }}{{ [] | join(',') }}", "1xa.b.c"),
+        ("{{ ', '.join(['x', 1]) }}{{ [1, 2] | string | length }}{{ 7 | string }}", "x, 167"),
+    ] {
+        let template = ChatTemplate::new(source, "", "").unwrap();
+        assert_eq!(template.render(&conversation(), false).unwrap(), text, "{source}");
+    }
+    let unknown = ChatTemplate::new("{{ [1] | join(by='-') }}", "", "").unwrap();
+    assert!(unknown.render(&conversation(), false).unwrap_err().to_string().contains("'by'"));
+}
+
+#[test]
 fn hostile_templates_end_soon_with_a_sentence() {
     let rendered =
         |source: &str| ChatTemplate::new(source, "", "").and_then(|t| t.render(&conversation(), true));
@@ -172,6 +187,13 @@ fn hostile_templates_end_soon_with_a_sentence() {
         "{{ ''.join(['x' * 1000000] * 99999) }}",
         "{{ ([['x' * 1000000] * 99999] * 99999) | tojson }}",
         "{{ ([['x' * 1000000] * 99999] * 99999) | tojson(indent=4) }}",
+        "{{ ['x' * 1000000] * 100000 }}",
+        "{{ (['x' * 1000000] * 100000) | string }}",
+        "{{ ''.join([['x' * 1000000] * 100000]) }}",
+        "{{ [['x' * 1000000] * 100000] | join }}",
+        "{{ [1, 2] | join(d=['x' * 1000000] * 100000) }}",
+        "{{ [{'a': {'b': ['x' * 1000000] * 100000}}] | join(attribute='a.b') }}",
+        "{{ raise_exception(['x' * 1000000] * 100000) }}",
         "{{ ('x\\n' * 10000) | indent(99999999) }}",
         "{{ range(9999999999) | list }}",
         "{{ ('%9999999999d' | format(1)) }}",
@@ -183,6 +205,7 @@ fn hostile_templates_end_soon_with_a_sentence() {
         "{{ [1] | tojson(indent=99999999999999999999) }}",
         "{{ raise_exception() }}",
         "{% if %}",
+        "{%}",
         "{{",
         "\u{0}{% \u{0} %}",
         &nested,

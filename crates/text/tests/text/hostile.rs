@@ -80,6 +80,35 @@ fn contradictory_vocabularies() {
     assert!(refusal(&word_end).contains("\"BPEDecoder\" is not supported"));
 }
 
+/// The vocabulary is what is encoded at loading, and nothing else.
+#[test]
+fn words_without_a_token_for_the_unknown_are_refused() {
+    let probe = "aZ 09\t\n\u{0}\u{7f} é\u{301}東🙂\u{fffd}\u{10ffff} <unk>\r\n  .";
+    for kind in ["WordLevel", "WordPiece"] {
+        let model = json!({
+            "type": kind, "vocab": {probe: 0}, "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##", "max_input_chars_per_word": 100
+        });
+        let error = refusal(&serde_json::to_vec(&json!({"version": "1.0", "model": model})).unwrap());
+        assert!(error.contains("no \"[UNK]\" for the words that are not in it"), "{kind}: {error}");
+    }
+}
+
+#[test]
+fn a_text_that_takes_too_many_steps_is_an_error() {
+    let doubled = changed(|json| {
+        json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": "(?:a|aa)+b"}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
+        ]});
+    });
+    let tokenizer = Tokenizer::from_bytes(&doubled).unwrap();
+    assert_eq!(tokenizer.decode(&tokenizer.try_encode("aab cab", false).unwrap()), "aab cab");
+    let error = tokenizer.try_encode(&format!("{}cb", "a".repeat(60)), false).unwrap_err().to_string();
+    assert!(error.contains("begins \"aaaa") && error.contains("retry-limit"), "{error}");
+    assert!(tokenizer.try_encode("a sound text", true).is_ok(), "an error leaves it usable");
+}
+
 /// What would make encoding lose text or depend on chance is turned off.
 #[test]
 fn truncation_padding_and_dropout_are_ignored() {
@@ -151,8 +180,9 @@ proptest! {
             true => json.truncate(at),
             false => json[at] = byte,
         }
-        if let Ok(tokenizer) = Tokenizer::from_bytes(&json) {
-            let ids = tokenizer.encode("The crab slept. 東京", true);
+        if let Ok(tokenizer) = Tokenizer::from_bytes(&json)
+            && let Ok(ids) = tokenizer.try_encode("The crab slept. 東京", true)
+        {
             let _ = tokenizer.decode(&ids);
         }
     }

@@ -158,13 +158,16 @@ pub(super) fn warnings(config: &RunConfig) -> Vec<String> {
         }
         warnings.push(warning + ". \"adamw\" decouples it.");
     }
-    let end = config.schedule().map(|schedule| schedule.at(config.train.steps).lambda);
-    if let Ok(end) = end
-        && ternary
-        && end < LAMBDA_END_MIN
-    {
+    let steps = config.train.steps;
+    let lambda = |step| config.schedule().map_or(1.0, |schedule| schedule.at(step).lambda);
+    let end = lambda(config.train.last());
+    if ternary && end < LAMBDA_END_MIN {
+        let remedy = match lambda(steps) >= LAMBDA_END_MIN {
+            true => "Let it go on beyond train.stop_after, or let λ grow sooner.",
+            false => "Use a larger lambda.k.",
+        };
         warnings.push(format!(
-            "λ ends at {end:.4}, but an export always has λ = 1: the exported model is not the trained one. Use a larger lambda.k."
+            "λ ends at {end:.4}, but an export always has λ = 1: the exported model is not the trained one. {remedy}"
         ));
     }
     warnings

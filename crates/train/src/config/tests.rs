@@ -190,12 +190,39 @@ fn contradictions_name_key_and_place() {
 }
 
 #[test]
+fn only_what_is_typed_again_is_compared() {
+    let own = resolve("tiny", &["train.steps=300", "train.clip=0.5", "data=[{path='a'}]"]).unwrap();
+    let change = |preset: Option<&str>, sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+        own.change(preset, None, &sets).map(|change| change.map_or(String::new(), |c| c.to_string()))
+    };
+    for sets in [&[][..], &["train.steps=300"], &["data=[{path='a', weight=1}]", "train.clip=5e-1"]] {
+        assert_eq!(change(None, sets).unwrap(), "", "{sets:?}");
+    }
+    assert_eq!(change(Some("tiny"), &["train.steps=300", "train.clip=0.5"]).unwrap(), "");
+    for (sets, sentence) in [
+        ("train.steps=9", "it was begun with train.steps = 300, and 9 is asked for now"),
+        ("train.stop_after=5", "it was begun without train.stop_after, which is asked for now"),
+        ("distill.teacher=T", "it was begun without distill, which is asked for now"),
+    ] {
+        assert_eq!(change(None, &[sets]).unwrap(), sentence);
+    }
+    assert!(change(Some("tiny"), &[]).unwrap().contains("begun with train."));
+    let more = change(None, &["data=[{path='a'}, {path='b'}]"]).unwrap();
+    assert!(more.contains("begun with data = ") && more.contains("\"b\""), "{more}");
+    assert!(change(None, &["train.stepz=9"]).unwrap_err().to_string().contains("train.steps"));
+}
+
+#[test]
 fn coupled_decay_and_an_unfinished_lambda_are_warned_about() {
     assert!(resolve("tiny", &[]).unwrap().warnings().is_empty());
     let study = resolve("study256", &[]).unwrap().warnings();
     assert!(study.len() == 1 && study[0].contains("coupled L2"), "{study:?}");
     let half = resolve("tiny", &["lambda.kind=sigmoid", "lambda.k=2"]).unwrap().warnings();
-    assert!(half.len() == 1 && half[0].contains("λ ends at"), "{half:?}");
+    assert!(half.len() == 1 && half[0].contains("λ ends at") && half[0].contains("lambda.k"), "{half:?}");
+    let early = resolve("tiny", &["lambda.kind=linear", "train.stop_after=40"]).unwrap().warnings();
+    assert!(early.len() == 1 && early[0].contains("train.stop_after"), "{early:?}");
+    assert!(resolve("tiny", &["lambda.kind=linear"]).unwrap().warnings().is_empty());
 }
 
 proptest! {

@@ -44,6 +44,27 @@ pub struct Head<'a> {
     pub logits: &'a mut [f32],
     /// (T): the loss of each row, 0 where it is not scored
     pub losses: &'a mut [f32],
+    /// (T): of that `−log p(target)` alone
+    pub nats: &'a mut [f32],
+}
+
+/// Sums over the scored rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// of what is minimised: `−log p(target)` with the optional terms
+    pub loss: f64,
+    /// of `−log p(target)` alone
+    pub nats: f64,
+}
+
+/// Some rows of [`Head`]'s logits and losses.
+struct Chunk<'a> {
+    /// (rows, V)
+    logits: &'a mut [f32],
+    /// (rows)
+    losses: &'a mut [f32],
+    /// (rows)
+    nats: &'a mut [f32],
 }
 
 /// Gradients that the backward leaves: of the input `(T, H)`, written, and of a head that is learned `(V, H)`, added to.
@@ -58,7 +79,7 @@ pub struct Gradients<'a> {
     pub lesson: Option<&'a mut Lesson>,
 }
 
-/// Sum over the scored rows of `−log p(target)` plus the optional terms; `x (T, H)`, `targets (T)`.
+/// The loss of every scored row, summed up; `x (T, H)`, `targets (T)`.
 /// With `gradients`, the backward too; the logits then come from products in the arithmetic of the backward.
 pub fn forward_backward(
     machine: &mut Machine,
@@ -67,7 +88,7 @@ pub fn forward_backward(
     x: &[f32],
     targets: &[u32],
     mut gradients: Option<Gradients>,
-) -> f64 {
+) -> Sums {
     let (vocabulary, hidden) = (head.vocabulary, head.hidden);
     let products = if gradients.is_some() { 3 } else { 1 };
     let moved = products * (size_of_val(x) + size_of_val(head.weight) + 4 * targets.len() * vocabulary);
@@ -82,19 +103,20 @@ pub fn forward_backward(
         let multiply = if index > 0 || keeps_packed && *head.packed { gemm_again } else { gemm };
         let workspace = if keeps_packed { &mut machine.logits } else { &mut machine.gemm };
         multiply(&machine.pool, workspace, x, weight.t(), logits, vocabulary, false);
-        let losses = &mut head.losses[from..from + rows];
         let rows = from..from + rows;
+        let (losses, nats) = (&mut head.losses[rows.clone()], &mut head.nats[rows.clone()]);
+        let part = Chunk { logits: &mut *logits, losses, nats };
         match &mut gradients {
-            None => score(machine, options, (logits, losses), targets, None),
+            None => score(machine, options, part, targets, None),
             Some(Gradients { lesson: None, factor, .. }) => {
-                score(machine, options, (logits, losses), targets, Some(*factor));
+                score(machine, options, part, targets, Some(*factor));
             }
             Some(Gradients { lesson: Some(lesson), factor, .. }) if !lesson.speaks() => {
                 let factor = *factor * lesson.weights.cross_entropy;
-                score(machine, options, (logits, losses), targets, Some(factor));
+                score(machine, options, part, targets, Some(factor));
             }
             Some(Gradients { lesson: Some(lesson), factor, .. }) => {
-                learn(machine, options, (logits, losses), targets, (lesson.say(rows), *factor));
+                learn(machine, options, part, targets, (lesson.say(rows), *factor));
             }
         }
         if let Some(Gradients { dx, dweight, .. }) = &mut gradients {
@@ -108,20 +130,22 @@ pub fn forward_backward(
         }
     }
     *head.packed |= gradients.is_some();
-    head.losses[..targets.len()].iter().map(|loss| f64::from(*loss)).sum()
+    let sum = |rows: &[f32]| rows.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+    Sums { loss: sum(&head.losses[..targets.len()]), nats: sum(&head.nats[..targets.len()]) }
 }
 
 /// The losses of rows of logits; with a factor, the logits become their gradients.
 fn score(
     machine: &Machine,
     options: Options,
-    (logits, losses): (&mut [f32], &mut [f32]),
+    Chunk { logits, losses, nats }: Chunk,
     targets: &[u32],
     factor: Option<f32>,
 ) {
-    let parts = (Rows::new(logits, logits.len() / targets.len()), Rows::new(losses, 1));
-    machine.pool.for_rows(targets.len(), 1, parts, |row, (logits, loss)| {
-        loss[0] = row_loss(options, logits, targets[row.start], factor);
+    let width = logits.len() / targets.len();
+    let parts = (Rows::new(logits, width), (Rows::new(losses, 1), Rows::new(nats, 1)));
+    machine.pool.for_rows(targets.len(), 1, parts, |row, (logits, (loss, nats))| {
+        (loss[0], nats[0]) = row_loss(options, logits, targets[row.start], factor);
     });
 }
 
@@ -129,7 +153,7 @@ fn score(
 fn learn(
     machine: &Machine,
     options: Options,
-    (logits, losses): (&mut [f32], &mut [f32]),
+    Chunk { logits, losses, nats }: Chunk,
     targets: &[u32],
     (said, factor): (Said, f32),
 ) {
@@ -147,17 +171,17 @@ fn learn(
     let parts = (
         (Rows::new(logits, width(logits.len())), Rows::new(losses, 1)),
         (Rows::new(theirs, width(theirs.len())), Rows::new(candidates, width(candidates.len()))),
-        Rows::new(distances, 1),
+        (Rows::new(distances, 1), Rows::new(nats, 1)),
     );
     machine.pool.for_rows(
         targets.len(),
         1,
         parts,
-        |row, ((logits, loss), (theirs, candidates), distance)| {
+        |row, ((logits, loss), (theirs, candidates), (distance, nats))| {
             let target = targets[row.start];
             distance[0] = 0.0;
             if target == IGNORE {
-                loss[0] = row_loss(options, logits, target, Some(factor));
+                (loss[0], nats[0]) = row_loss(options, logits, target, Some(factor));
                 return;
             }
             if chooses {
@@ -171,7 +195,7 @@ fn learn(
                 true => top_tokens(logits, candidates, temperature, gain),
                 false => all_tokens(logits, theirs, temperature, gain),
             };
-            loss[0] = row_loss(options, logits, target, Some(factor * text));
+            (loss[0], nats[0]) = row_loss(options, logits, target, Some(factor * text));
             match sparse {
                 true => candidates
                     .iter()
@@ -182,21 +206,22 @@ fn learn(
     );
 }
 
-/// The loss of one row; with a factor, `logits` become their gradient times it.
+/// The loss of one row, and of that `−log p(target)`; with a factor, `logits` become the loss's gradient times it.
 ///
 /// With smoothing ε: `loss = lse − (1−ε)·l_target − ε·mean(l) + z·lse²`,
 /// `dl = p·(1 + 2z·lse) − (1−ε)·onehot − ε/V`.
-fn row_loss(options: Options, logits: &mut [f32], target: u32, factor: Option<f32>) -> f32 {
+fn row_loss(options: Options, logits: &mut [f32], target: u32, factor: Option<f32>) -> (f32, f32) {
     if target == IGNORE {
         if factor.is_some() {
             logits.fill(0.0);
         }
-        return 0.0;
+        return (0.0, 0.0);
     }
     let Options { label_smoothing, z_loss } = options;
     let target = target as usize;
+    let logit = logits[target];
     let spread = label_smoothing / logits.len() as f32;
-    let aimed = (1.0 - label_smoothing) * logits[target];
+    let aimed = (1.0 - label_smoothing) * logit;
     let mean = if label_smoothing > 0.0 { spread * softmax::sum(logits) } else { 0.0 };
     let shift = softmax::largest(logits);
     let sum = softmax::exp_in_place(logits, shift);
@@ -205,5 +230,5 @@ fn row_loss(options: Options, logits: &mut [f32], target: u32, factor: Option<f3
         softmax::scale(logits, (1.0 + 2.0 * z_loss * lse) * factor / sum, -spread * factor);
         logits[target] -= (1.0 - label_smoothing) * factor;
     }
-    lse - aimed - mean + z_loss * lse * lse
+    (lse - aimed - mean + z_loss * lse * lse, lse - logit)
 }

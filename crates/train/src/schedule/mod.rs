@@ -365,6 +365,14 @@ impl Schedule {
         steps
     }
 
+    /// Those of a run that ends after `last` steps, which is the last of them.
+    pub fn boundaries_until(&self, last: u64) -> Vec<u64> {
+        let mut steps = self.boundaries();
+        steps.retain(|step| *step < last);
+        steps.push(last);
+        steps
+    }
+
     /// T, the steps of the run.
     pub fn total_steps(&self) -> u64 {
         self.total

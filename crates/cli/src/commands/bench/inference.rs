@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// As typed.
+/// What `decode` and `prefill` share, as typed.
 #[derive(clap::Args)]
-pub struct Args {
+struct Args {
     /// A model; without one, a preset with random weights
     model: Option<PathBuf>,
     /// The shape of a network with random weights
-    #[arg(long, value_name = "NAME", default_value = "2b4t")]
+    #[arg(long, value_name = "NAME", default_value = "2b4t", conflicts_with = "model")]
     preset: String,
     /// Random weights of the preset
     #[arg(long)]
@@ -25,18 +25,6 @@ pub struct Args {
     /// Threads [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Tokens: decode generates them, prefill reads them [default: 64 and 512]
-    #[arg(long, value_name = "N")]
-    tokens: Option<usize>,
-    /// Tokens that each sequence has read before decoding is timed
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    prompt: u32,
-    /// Sequences decoded together
-    #[arg(long, value_name = "M", default_value_t = 1)]
-    sequences: usize,
-    /// All logits of each token instead of the best one (greedy)
-    #[arg(long)]
-    all_logits: bool,
     /// Keys and values [default: as computed where a whole context fits in 256 MB]
     #[arg(long, value_enum, value_name = "TYPE")]
     kv: Option<Kv>,
@@ -50,6 +38,35 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// As typed.
+#[derive(clap::Args)]
+pub struct DecodeArgs {
+    #[command(flatten)]
+    common: Args,
+    /// Tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: u32,
+    /// Tokens that each sequence has read before decoding is timed
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    prompt: u32,
+    /// Sequences decoded together
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    sequences: u32,
+    /// All logits of each token instead of the best one (greedy)
+    #[arg(long)]
+    all_logits: bool,
+}
+
+/// As typed.
+#[derive(clap::Args)]
+pub struct PrefillArgs {
+    #[command(flatten)]
+    common: Args,
+    /// Tokens to read
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: u32,
 }
 
 /// Tokens of a sequence that are read at once.
@@ -76,12 +93,11 @@ fn id(index: usize, vocabulary: usize) -> u32 {
 }
 
 /// Times single steps of all sequences together.
-pub fn decode(args: &Args) -> Result<()> {
-    let engine = args.engine()?;
-    let tokens = args.tokens.unwrap_or(64);
+pub fn decode(args: &DecodeArgs) -> Result<()> {
+    let engine = args.common.engine()?;
     let want = if args.all_logits { Want::All } else { Want::Best(1) };
-    let prompt = args.prompt as usize;
-    let context = (prompt + tokens).min(engine.config().context);
+    let [tokens, prompt, sequences] = [args.tokens, args.prompt, args.sequences].map(|count| count as usize);
+    let context = prompt.saturating_add(tokens).min(engine.config().context);
     if prompt >= context {
         bail!(
             "--prompt {prompt} leaves no place to decode in: the context is {} tokens",
@@ -89,15 +105,15 @@ pub fn decode(args: &Args) -> Result<()> {
         );
     }
     let limits = Limits {
-        sequences: args.sequences,
+        sequences,
         context,
-        tokens: args.sequences * (context + 31),
-        rows: args.sequences.max(ROWS.min(context)),
+        tokens: sequences.saturating_mul(context + 31),
+        rows: sequences.max(ROWS.min(context)),
     };
-    let mut batch = engine.batch(limits);
-    let sequences: Vec<SequenceId> = (0..args.sequences).map_while(|_| batch.open(context)).collect();
+    let mut batch = engine.batch(limits)?;
+    let sequences: Vec<SequenceId> = (0..sequences).map_while(|_| batch.open(context)).collect();
     let tokens = tokens.min(context - prompt);
-    let rounds = Rounds::run(args, (tokens * sequences.len()) as f64, || {
+    let rounds = Rounds::run(&args.common, (tokens * sequences.len()) as f64, || {
         decode_round(&mut batch, &sequences, (prompt, tokens), want)
     })?;
     let steps = rounds.speed() / sequences.len() as f64;
@@ -110,7 +126,7 @@ pub fn decode(args: &Args) -> Result<()> {
         "share_of_read": bytes * steps / 1e9 / bandwidth, "peak_rss_mb": peak_rss_mb(),
     });
     rounds.add_peer(&mut result);
-    print(args, &result, "share_of_read", "of a plain multi-stream read");
+    print(&args.common, &result, "share_of_read", "of a plain multi-stream read");
     Ok(())
 }
 
@@ -124,7 +140,7 @@ fn decode_round(
     let vocabulary = batch.config().vocabulary;
     let ids: Vec<u32> = (0..prompt).map(|i| id(i, vocabulary)).collect();
     for &sequence in sequences {
-        batch.rewind(sequence, batch.seen(sequence).min(prompt));
+        batch.rewind(sequence, batch.seen(sequence).min(prompt))?;
         for ids in ids[batch.seen(sequence)..].chunks(ROWS) {
             batch.forward(&[Piece { sequence, ids, want }])?;
         }
@@ -139,12 +155,12 @@ fn decode_round(
 }
 
 /// Times whole prompts.
-pub fn prefill(args: &Args) -> Result<()> {
-    let engine = args.engine()?;
-    let tokens = args.tokens.unwrap_or(512).min(engine.config().context);
+pub fn prefill(args: &PrefillArgs) -> Result<()> {
+    let engine = args.common.engine()?;
+    let tokens = (args.tokens as usize).min(engine.config().context);
     let ids: Vec<u32> = (0..tokens).map(|i| id(i, engine.config().vocabulary)).collect();
     let mut session = engine.session(tokens)?;
-    let rounds = Rounds::run(args, tokens as f64, || {
+    let rounds = Rounds::run(&args.common, tokens as f64, || {
         session.reset();
         let begun = Instant::now();
         session.forward(&ids)?;
@@ -152,7 +168,7 @@ pub fn prefill(args: &Args) -> Result<()> {
     })?;
     let speed = rounds.speed();
     let operations = engine.operations_per_token() as f64 * speed;
-    let peak = super::integer_peak(&Pool::new(engine.threads()), args.rounds as usize);
+    let peak = super::integer_peak(&Pool::new(engine.threads()), args.common.rounds as usize);
     let mut result = json!({
         "threads": engine.threads(), "tokens": tokens, "tokens_per_s": speed, "seconds": tokens as f64 / speed,
         "read_gb_per_s": bandwidth(engine.threads())?,
@@ -160,7 +176,7 @@ pub fn prefill(args: &Args) -> Result<()> {
         "peak_rss_mb": peak_rss_mb(),
     });
     rounds.add_peer(&mut result);
-    print(args, &result, "share_of_peak", "of the integer peak");
+    print(&args.common, &result, "share_of_peak", "of the integer peak");
     Ok(())
 }
 

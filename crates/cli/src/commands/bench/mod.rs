@@ -32,9 +32,9 @@ enum Verb {
     /// The matrix products alone: f32, block floating point, and int8 by ternary with every kernel of this machine
     Kernels(Kernels),
     /// Tokens generated one after another
-    Decode(inference::Args),
+    Decode(inference::DecodeArgs),
     /// A prompt read at once
-    Prefill(inference::Args),
+    Prefill(inference::PrefillArgs),
     /// From a cold start to the first token, beside the time to read the files
     Load(load::Args),
 }

@@ -24,6 +24,9 @@ pub struct Conversation<'m> {
 
 impl<'m> Conversation<'m> {
     /// An empty one of at most `context` tokens; `options` are those of each answer but for the sampling.
+    ///
+    /// # Errors
+    /// No answer could be given with these options.
     pub fn new(
         model: &'m Model,
         template: ChatTemplate,
@@ -32,6 +35,7 @@ impl<'m> Conversation<'m> {
         options: Options,
     ) -> Result<Self> {
         let session = model.engine.session(context)?;
+        Options { sampling: sampling.sampling(), ..options.clone() }.check(&session)?;
         Ok(Self {
             model,
             session,
@@ -46,20 +50,37 @@ impl<'m> Conversation<'m> {
 
     /// Says something and streams the answer; both are then part of the conversation. After an error nothing was said.
     pub fn say(&mut self, text: String, write: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Generated> {
-        self.messages.push(message("user", text));
-        let answer = self.answer(write);
-        if answer.is_err() {
-            self.messages.pop();
-        }
-        answer
+        let before = self.said();
+        self.ask(text, before, write)
     }
 
-    /// Answers the last question once more, with other draws.
+    /// Answers the last question once more, with other draws. After an error the old answer stands.
     pub fn regenerate(&mut self, write: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Generated> {
+        let before = self.said();
         match self.undo() {
-            Some(question) => self.say(question, write),
+            Some(question) => self.ask(question, before, write),
             None => bail!("there is no answer yet to be given again; say something first"),
         }
+    }
+
+    /// The messages, and how many of them are forgotten.
+    fn said(&self) -> (Vec<Message>, usize) {
+        (self.messages.clone(), self.forgotten)
+    }
+
+    /// Lets a question be answered; after an error the conversation is as it was `before`.
+    fn ask(
+        &mut self,
+        question: String,
+        before: (Vec<Message>, usize),
+        write: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generated> {
+        self.messages.push(message("user", question));
+        let answer = self.answer(write);
+        if answer.is_err() {
+            (self.messages, self.forgotten) = before;
+        }
+        answer
     }
 
     /// Takes back the last question and its answer; returns the question.
