@@ -307,15 +307,7 @@ impl RunConfig {
     /// The configuration of preset, file and `key=value` sets, each over the one before, checked.
     pub fn resolve(preset: Option<&str>, file: Option<&Path>, sets: &[String]) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
-        if let Some(name) = preset {
-            layers.add_preset(name)?;
-        }
-        if let Some(path) = file {
-            layers.add_file(path)?;
-        }
-        for set in sets {
-            layers.add_set(set)?;
-        }
+        layers.add_typed(preset, file, sets)?;
         layers.resolve()
     }
 
@@ -335,12 +327,7 @@ impl RunConfig {
         if let Some(teacher) = teacher {
             layers.add_text("the teacher".into(), &DistillConfig::layer(teacher)?)?;
         }
-        if let Some(path) = file {
-            layers.add_file(path)?;
-        }
-        for set in sets {
-            layers.add_set(set)?;
-        }
+        layers.add_typed(None, file, sets)?;
         layers.resolve()
     }
 
@@ -378,12 +365,7 @@ impl RunConfig {
         for (name, text) in more {
             layers.add_text((*name).into(), text)?;
         }
-        if let Some(path) = file {
-            layers.add_file(path)?;
-        }
-        for set in sets {
-            layers.add_set(set)?;
-        }
+        layers.add_typed(None, file, sets)?;
         layers.resolve()
     }
 

@@ -45,15 +45,7 @@ impl RunConfig {
         let own = self.to_toml()?;
         let mut layers = Layers::default();
         layers.add_text("the run's configuration".into(), &own)?;
-        if let Some(name) = preset {
-            layers.add_preset(name)?;
-        }
-        if let Some(path) = file {
-            layers.add_file(path)?;
-        }
-        for set in sets {
-            layers.add_set(set)?;
-        }
+        layers.add_typed(preset, file, sets)?;
         let [own, asked] = [self, &layers.resolve()?].map(Table::try_from);
         Ok(first(&own?, &asked?))
     }

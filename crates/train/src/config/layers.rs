@@ -29,7 +29,23 @@ struct Layer {
 pub(super) struct Layers(Vec<Layer>);
 
 impl Layers {
-    pub(super) fn add_preset(&mut self, name: &str) -> Result<(), ConfigError> {
+    /// What was typed: preset, file and `key=value` sets, each over the one before.
+    pub(super) fn add_typed(
+        &mut self,
+        preset: Option<&str>,
+        file: Option<&Path>,
+        sets: &[String],
+    ) -> Result<(), ConfigError> {
+        if let Some(name) = preset {
+            self.add_preset(name)?;
+        }
+        if let Some(path) = file {
+            self.add_file(path)?;
+        }
+        sets.iter().try_for_each(|set| self.add_set(set))
+    }
+
+    fn add_preset(&mut self, name: &str) -> Result<(), ConfigError> {
         let Some(text) = model::presets::text(name) else {
             return Err(ConfigError::Preset {
                 name: name.into(),
@@ -40,7 +56,7 @@ impl Layers {
         self.add_text(format!("preset {name}"), text)
     }
 
-    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+    fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let failed = |source| ConfigError::Read { path: path.into(), source };
         let file = std::fs::File::open(path).map_err(failed)?;
         let mut text = String::new();
@@ -61,7 +77,7 @@ impl Layers {
         Ok(())
     }
 
-    pub(super) fn add_set(&mut self, given: &str) -> Result<(), ConfigError> {
+    fn add_set(&mut self, given: &str) -> Result<(), ConfigError> {
         let failed = |reason: &str| ConfigError::Set { given: given.into(), reason: reason.into() };
         let Some((path, value)) = given.split_once('=') else {
             return Err(failed("there is no '='; write key=value, for example train.steps=1000"));
