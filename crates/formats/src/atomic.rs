@@ -147,6 +147,11 @@ pub(crate) fn temporary_prefix(path: &Path) -> Result<String, FileError> {
     Ok(format!(".{}.tmp-", name.to_string_lossy()))
 }
 
+/// Whether a file or folder has the name of a temporary, whatever it was to become.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.contains(".tmp-")
+}
+
 /// `prefix` made unique among the processes of this machine and the writes of this one.
 pub(crate) fn unique(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -38,9 +38,7 @@ pub fn commit<E: From<FileError>>(
 /// Removes what killed writers of any folder left in `parent`, a folder that holds nothing but committed folders.
 pub fn sweep(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') && name.contains(".tmp-") {
+        if atomic::is_temporary(&entry.file_name().to_string_lossy()) {
             atomic::remove_if_dead(&entry.path());
         }
     }

@@ -141,7 +141,7 @@ impl Run {
 /// Whether a folder in which no run has begun may hold `name`: the lock, the folder of checkpoints, or a file that was never
 /// finished.
 fn is_of_no_run(name: &str) -> bool {
-    name == crate::lock::NAME || name == CHECKPOINTS || name.starts_with('.') && name.contains(".tmp-")
+    name == crate::lock::NAME || name == CHECKPOINTS || atomic::is_temporary(name)
 }
 
 /// `step-00001000`: sorts by step up to 10⁸ steps; beyond, [`checkpoint_step`] still orders.
