@@ -386,14 +386,17 @@ impl<'e> Batch<'e> {
         let inputs =
             self.inputs[first * hidden..(first + run.len()) * hidden].chunks(screen::INPUTS * hidden);
         for (run, inputs) in run.chunks(screen::INPUTS).zip(inputs) {
-            screen.screen(&engine.pool, inputs, scratch);
-            for (index, (end, x)) in run.iter().zip(inputs.chunks_exact(hidden)).enumerate() {
-                let Want::Best(count) = end.want else { unreachable!("what wants all is not screened") };
-                screen.best(&engine.pool, engine.head(), (index, x), count, scratch);
-                let best = &mut self.best[end.piece];
-                best.clear();
-                best.extend_from_slice(&scratch.best);
+            let mut counts = [0; screen::INPUTS];
+            for (count, end) in counts.iter_mut().zip(run) {
+                let Want::Best(wanted) = end.want else { unreachable!("what wants all is not screened") };
+                *count = wanted;
             }
+            let inputs = (inputs, &counts[..run.len()]);
+            screen.best(&engine.pool, engine.head(), inputs, scratch, |index, found| {
+                let best = &mut self.best[run[index].piece];
+                best.clear();
+                best.extend_from_slice(found);
+            });
         }
     }
 

@@ -7,6 +7,8 @@
 //! |w·x − ŵ·x̂| ≤ e·‖x̂‖ + ‖w‖·‖x − x̂‖ + the rounding of the f32 product
 //! ```
 //!
+//! Where many inputs meet the rows together, multiplying is the work, and the high half alone is tried first.
+//!
 //! A row whose upper bound is below the k-th greatest lower bound cannot be one of the k best. The others, a few hundred of
 //! a hundred thousand, are computed in full precision: the outcome is that of the whole product, bit for bit.
 
@@ -15,7 +17,7 @@ use kernels::memory::Memory;
 use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::quantize;
 use kernels::ternary::bytes::{self, Bytes};
-use kernels::ternary::{self, TernaryKernel};
+use kernels::ternary::{self, PANEL, TernaryKernel};
 use std::cmp::Ordering;
 
 /// Rows of a task.
@@ -23,6 +25,16 @@ const TASK_ROWS: usize = 512;
 
 /// Inputs that meet the eight-bit rows together.
 pub(crate) const INPUTS: usize = 16;
+
+/// Inputs up to which both halves are multiplied at once: reading the rows is the work then.
+const FEW: usize = 2;
+
+/// The high half alone has kept too many where more than this fraction of the rows is left: computing those in full would
+/// take as long as the low half.
+const MANY: usize = 64;
+
+/// Screenings with both halves at once, after the high half has kept too many.
+const FINE: u32 = 32;
 
 /// A table with fewer elements is multiplied whole.
 pub(crate) const ELEMENTS_MIN: usize = 1 << 22;
@@ -88,59 +100,101 @@ impl Screen {
         self.packed.len() + size_of_val(&self.facts[..])
     }
 
-    /// Multiplies the eight-bit rows with up to [`INPUTS`] inputs `x` (M, K); [`Screen::best`] then finds the best of each.
-    pub(crate) fn screen(&self, pool: &Pool, x: &[f32], scratch: &mut Scratch) {
-        let (rows, columns) = (self.facts.len(), self.columns);
-        let Scratch { q, sums, inputs, .. } = scratch;
-        inputs.clear();
-        let halves = q.chunks_exact_mut(2 * columns).zip(x.chunks_exact(columns));
-        inputs.extend(halves.map(|(q, x)| Input::split(x, q)));
-        let count = 2 * inputs.len();
-        let weights = Bytes { bytes: &self.packed, n: rows, k: columns };
-        bytes::sums(pool, self.kernel, weights, &q[..count * columns], &mut sums[..count * rows]);
-    }
-
-    /// The `count` rows with the greatest products with input number `index`, which is `x` (K), into `scratch.best`: in the
-    /// order of [`rank`], so that a product that is not finite is among them.
+    /// Hands `take(i, best)` the `counts[i]` rows with the greatest products with input i of `x` (M, K), and these, for up to
+    /// [`INPUTS`] inputs: in the order of [`rank`], so that a product that is not finite is among them.
     pub(crate) fn best(
         &self,
         pool: &Pool,
         table: &Table,
-        (index, x): (usize, &[f32]),
-        count: usize,
+        (x, counts): (&[f32], &[usize]),
         scratch: &mut Scratch,
+        mut take: impl FnMut(usize, &[(u32, f32)]),
     ) {
-        let Scratch { sums, inputs, lower, upper, greatest, kept, best, .. } = scratch;
-        let (rows, input) = (self.facts.len(), &inputs[index]);
-        let count = count.clamp(1, rows);
-        let (high, low) = sums[2 * index * rows..2 * (index + 1) * rows].split_at(rows);
-        let bounds = (Rows::new(lower, 1), Rows::new(upper, 1));
-        pool.for_rows(rows, TASK_ROWS, bounds, |range, (lower, upper)| {
-            let sums = high[range.clone()].iter().zip(&low[range.clone()]);
-            for (((facts, (high, low)), lower), upper) in
-                self.facts[range].iter().zip(sums).zip(lower).zip(upper)
-            {
-                let sum = 256 * i64::from(*high) + i64::from(*low);
-                let middle = sum as f64 * f64::from(facts.scale) * input.unit;
-                let margin = f64::from(facts.error) * input.norm + f64::from(facts.norm) * input.error;
-                (*lower, *upper) = ((middle - margin) as f32, (middle + margin) as f32);
+        scratch.split(x, self.columns);
+        let coarse = counts.len() > FEW && scratch.fine == 0;
+        scratch.fine = scratch.fine.saturating_sub(1);
+        self.bound(pool, if coarse { Halves::High } else { Halves::Both }, scratch);
+        scratch.keep(pool, counts, self.facts.len());
+        if coarse && scratch.kept[..counts.len()].iter().any(|kept| kept.rows.len() > self.facts.len() / MANY)
+        {
+            scratch.fine = FINE;
+            self.bound(pool, Halves::Both, scratch);
+            scratch.keep(pool, counts, self.facts.len());
+        }
+        scratch.score(pool, table, x);
+        let mut first = 0;
+        for (index, (kept, count)) in scratch.kept.iter().zip(counts).enumerate() {
+            let best = &mut scratch.scored[first..first + kept.rows.len()];
+            first += best.len();
+            best.sort_unstable_by(rank);
+            take(index, &best[..best.len().min((*count).max(1))]);
+        }
+    }
+
+    /// Bounds of the products of all rows with the inputs of `scratch`.
+    fn bound(&self, pool: &Pool, halves: Halves, scratch: &mut Scratch) {
+        let (rows, columns) = (self.facts.len(), self.columns);
+        let Scratch { q, inputs, lower, upper, greatest, .. } = scratch;
+        let (inputs, count) = (&*inputs, inputs.len());
+        let panels = rows.div_ceil(PANEL);
+        let of_panels = |len: usize| panels * count * len;
+        let parts = (
+            Rows::new(&mut lower[..of_panels(PANEL)], count * PANEL),
+            Rows::new(&mut upper[..of_panels(PANEL)], count * PANEL),
+            Rows::new(&mut greatest[..of_panels(1)], count),
+        );
+        let q = &q[..halves as usize * count * columns];
+        let weights = Bytes { bytes: &self.packed, n: rows, k: columns };
+        bytes::for_panels(pool, self.kernel, weights, q, parts, |columns, sums, (lower, upper, greatest)| {
+            let facts = &self.facts[columns];
+            let (high, low) = sums.split_at(count);
+            for (i, input) in inputs.iter().enumerate() {
+                let own = i * PANEL..(i + 1) * PANEL;
+                let bounds = Bounds { lower: &mut lower[own.clone()], upper: &mut upper[own] };
+                let sums = (&high[i], low.get(i).unwrap_or(&[0; PANEL]));
+                greatest[i] = bounds_of(sums, facts, input.with(halves), bounds);
             }
         });
-        let least = kth_greatest(lower, count, greatest);
-        kept.clear();
-        // A bound is no number where the input or the row is none.
-        let may_be_best = |bound: f32| bound >= least || bound.is_nan();
-        kept.extend((0..rows as u32).filter(|row| may_be_best(upper[*row as usize])));
-        best.clear();
-        best.resize(kept.len(), (0, 0.0));
-        let survivors = &*kept;
-        pool.for_rows(survivors.len(), 16, Rows::new(best, 1), |range, best| {
-            for (row, best) in survivors[range].iter().zip(best) {
-                *best = (*row, table.dot(*row as usize, x));
-            }
-        });
-        best.sort_unstable_by(rank);
-        best.truncate(count);
+    }
+}
+
+/// The bounds of the products of 64 rows with one input; those beyond the last row are −∞.
+struct Bounds<'a> {
+    lower: &'a mut [f32],
+    upper: &'a mut [f32],
+}
+
+/// Which halves of the inputs meet the rows.
+#[derive(Clone, Copy)]
+enum Halves {
+    High = 1,
+    Both = 2,
+}
+
+kernels::multiversion! {
+    /// Writes the bounds of some rows' products from their sums with the high and the low half of an input, and returns the
+    /// greatest of the lower and of the upper ones. What is no number is bounded by the infinities.
+    fn bounds_of(
+        sums: (&[i32; PANEL], &[i32; PANEL]),
+        facts: &[Facts],
+        input: Approximate,
+        bounds: Bounds,
+    ) -> [f32; 2] {
+        let Bounds { lower, upper } = bounds;
+        lower.fill(f32::NEG_INFINITY);
+        upper.fill(f32::NEG_INFINITY);
+        let mut greatest = [f32::NEG_INFINITY; 2];
+        let sums = sums.0.iter().zip(sums.1);
+        for (((high, low), facts), (lower, upper)) in sums.zip(facts).zip(lower.iter_mut().zip(upper)) {
+            let sum = 256.0 * f64::from(*high) + f64::from(*low);
+            let middle = sum * f64::from(facts.scale) * input.unit;
+            let margin = f64::from(facts.error) * input.norm + f64::from(facts.norm) * input.error;
+            let (least, most) = ((middle - margin) as f32, (middle + margin) as f32);
+            *lower = if least.is_nan() { f32::NEG_INFINITY } else { least };
+            *upper = if most.is_nan() { f32::INFINITY } else { most };
+            greatest = [greatest[0].max(*lower), greatest[1].max(*upper)];
+        }
+        greatest
     }
 }
 
@@ -150,74 +204,143 @@ pub(crate) fn rank(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
     a.1.is_finite().cmp(&b.1.is_finite()).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0))
 }
 
-/// What one screening needs; allocated once, but for what grows with the number of best rows.
+/// What one screening needs; allocated once, but for what grows with the rows that are kept.
 pub(crate) struct Scratch {
-    /// (M, 2, K): the halves of the inputs
+    /// (2, M, K): the high halves of the inputs, then the low ones
     q: Vec<i8>,
-    /// (M, 2, N)
-    sums: Vec<i32>,
     /// (M)
     inputs: Vec<Input>,
-    /// (N)
+    /// (panels, M, 64)
     lower: Vec<f32>,
-    /// (N)
+    /// (panels, M, 64)
     upper: Vec<f32>,
-    /// the greatest lower bounds
+    /// (panels, M): the greatest lower and upper bound of a panel
+    greatest: Vec<[f32; 2]>,
+    /// (M)
+    kept: Vec<Kept>,
+    /// the rows kept for one input after the other, and their products
+    scored: Vec<(u32, f32)>,
+    /// Screenings that both halves do at once, because the high one alone kept too many rows not long ago.
+    fine: u32,
+}
+
+/// The rows that may be among the best for one input.
+#[derive(Clone, Default)]
+struct Kept {
+    rows: Vec<u32>,
+    /// the greatest lower bounds, in order
     greatest: Vec<f32>,
-    /// rows that may be among the best
-    kept: Vec<u32>,
-    /// the best rows and their products
-    pub best: Vec<(u32, f32)>,
 }
 
 impl Scratch {
     /// For a table of `rows` × `columns` and `inputs` at a time.
     pub(crate) fn new(rows: usize, columns: usize, inputs: usize) -> Self {
         let inputs = inputs.min(INPUTS);
+        let panels = rows.div_ceil(PANEL);
+        let kept = || Kept { rows: Vec::with_capacity(rows / MANY), greatest: Vec::new() };
         Self {
             q: vec![0; inputs * 2 * columns],
-            sums: vec![0; inputs * 2 * rows],
             inputs: Vec::with_capacity(inputs),
-            lower: vec![0.0; rows],
-            upper: vec![0.0; rows],
-            greatest: Vec::new(),
-            kept: Vec::with_capacity(rows),
-            best: Vec::with_capacity(rows),
+            lower: vec![0.0; panels * inputs * PANEL],
+            upper: vec![0.0; panels * inputs * PANEL],
+            greatest: vec![[0.0; 2]; panels * inputs],
+            kept: (0..inputs).map(|_| kept()).collect(),
+            scored: Vec::with_capacity(inputs * (rows / MANY)),
+            fine: 0,
         }
+    }
+
+    /// Takes over the inputs (M, K).
+    fn split(&mut self, x: &[f32], columns: usize) {
+        let (high, low) = self.q.split_at_mut(x.len());
+        let halves = high.chunks_exact_mut(columns).zip(low.chunks_exact_mut(columns));
+        self.inputs.clear();
+        self.inputs
+            .extend(x.chunks_exact(columns).zip(halves).map(|(x, (high, low))| Input::split(x, high, low)));
+    }
+
+    /// Lists the rows, of so many, whose upper bound is not below the `counts[i]`-th greatest lower bound of input i.
+    fn keep(&mut self, pool: &Pool, counts: &[usize], rows: usize) {
+        let Self { lower, upper, greatest, kept, .. } = self;
+        let count = counts.len();
+        pool.for_rows(count, 1, Rows::new(&mut kept[..count], 1), |inputs, kept| {
+            for (input, kept) in inputs.zip(kept) {
+                let own = || (0..rows.div_ceil(PANEL)).map(|panel| panel * count + input);
+                let lower = own().map(|at| (greatest[at][0], &lower[at * PANEL..][..PANEL]));
+                let least = kth_greatest(lower, counts[input].clamp(1, rows), &mut kept.greatest);
+                kept.rows.clear();
+                for (panel, at) in own().enumerate().filter(|(_, at)| greatest[*at][1] >= least) {
+                    let there = panel * PANEL..rows.min((panel + 1) * PANEL);
+                    let upper = there.zip(&upper[at * PANEL..]).filter(|(_, bound)| **bound >= least);
+                    kept.rows.extend(upper.map(|(row, _)| row as u32));
+                }
+            }
+        });
+    }
+
+    /// Computes the products of the kept rows with their inputs `x` (M, K) in full precision.
+    fn score(&mut self, pool: &Pool, table: &Table, x: &[f32]) {
+        let Self { inputs, kept, scored, .. } = self;
+        let mut ends = [0; INPUTS];
+        scored.clear();
+        for (end, kept) in ends.iter_mut().zip(&kept[..inputs.len()]) {
+            scored.extend(kept.rows.iter().map(|row| (*row, 0.0)));
+            *end = scored.len();
+        }
+        let (ends, columns) = (&ends[..inputs.len()], x.len() / inputs.len());
+        pool.for_rows(scored.len(), 16, Rows::new(scored, 1), |range, scored| {
+            for (at, (row, product)) in range.zip(scored) {
+                let input = ends.partition_point(|end| *end <= at);
+                *product = table.dot(*row as usize, &x[input * columns..][..columns]);
+            }
+        });
     }
 }
 
-/// The input in two halves: x̂ = unit·(256·high + low).
+/// The input in two halves: x̂ = unit·(256·high + low), or unit·256·high alone.
 struct Input {
     unit: f64,
-    /// ‖x̂‖, at least ‖x‖
+    /// at least ‖x‖ and ‖x̂‖
     norm: f64,
-    /// what the halves leave out, and the rounding of a product in f32, both as shares of ‖w‖
+    /// what the high half alone and both halves leave out, and the rounding of a product in f32, as shares of ‖w‖
+    errors: [f64; 2],
+}
+
+/// An [`Input`] by one or both of its halves.
+#[derive(Clone, Copy)]
+struct Approximate {
+    unit: f64,
+    norm: f64,
     error: f64,
 }
 
 impl Input {
-    fn split(x: &[f32], q: &mut [i8]) -> Self {
+    fn split(x: &[f32], high: &mut [i8], low: &mut [i8]) -> Self {
         /// 127·256: then the high half is at most 127 and the low one −128..=127
         const LARGEST: f64 = 32_512.0;
         let largest = f64::from(quantize::largest_magnitude(x));
         let unit = if largest > 0.0 { largest / LARGEST } else { 1.0 };
-        let (high, low) = q.split_at_mut(x.len());
-        let (mut norm, mut hat, mut error) = (0.0, 0.0, 0.0);
+        let (mut norm, mut hats, mut errors) = (0.0, [0.0; 2], [0.0; 2]);
         for ((x, high), low) in x.iter().zip(high).zip(low) {
             let x = f64::from(*x);
             let whole = (x / unit).round() as i32;
             let top = (whole + 128) >> 8;
             (*high, *low) = (top as i8, (whole - 256 * top) as i8);
-            let approximate = f64::from(whole) * unit;
             norm += x * x;
-            hat += approximate * approximate;
-            error += (x - approximate).powi(2);
+            for ((hat, error), integer) in hats.iter_mut().zip(&mut errors).zip([256 * top, whole]) {
+                let approximate = f64::from(integer) * unit;
+                *hat += approximate * approximate;
+                *error += (x - approximate).powi(2);
+            }
         }
-        let norm = norm.max(hat).sqrt() * (1.0 + 1e-9);
+        let norm = hats.into_iter().fold(norm, f64::max).sqrt() * (1.0 + 1e-9);
         // A sum of K products in f32 is wrong by at most about K·2⁻²⁴·‖w‖‖x‖; 8 more for the rounding of the bounds.
         let rounding = (x.len() + 8) as f64 * 2f64.powi(-24) * norm;
-        Self { unit, norm, error: error.sqrt() * (1.0 + 1e-9) + rounding }
+        Self { unit, norm, errors: errors.map(|error| error.sqrt() * (1.0 + 1e-9) + rounding) }
+    }
+
+    fn with(&self, halves: Halves) -> Approximate {
+        Approximate { unit: self.unit, norm: self.norm, error: self.errors[halves as usize - 1] }
     }
 }
 
@@ -234,22 +357,28 @@ fn up(squares: f64) -> f32 {
     (squares.sqrt() * (1.0 + 1e-6)) as f32
 }
 
-/// The k-th greatest of the numbers among `values`, k ≥ 1; −∞ where they are fewer. Those found so far are kept in `greatest`,
-/// sorted, because k is small.
-fn kth_greatest(values: &[f32], k: usize, greatest: &mut Vec<f32>) -> f32 {
-    if k == 1 {
-        return kernels::softmax::largest(values);
-    }
+/// The k-th greatest of the values of all panels, each with its greatest value; −∞ where they are fewer. Those found so far are
+/// kept in `greatest`, sorted, because k is small.
+fn kth_greatest<'a>(
+    panels: impl Iterator<Item = (f32, &'a [f32])>,
+    k: usize,
+    greatest: &mut Vec<f32>,
+) -> f32 {
     greatest.clear();
     let mut least = f32::NEG_INFINITY;
-    for &value in values {
-        if greatest.len() == k && value <= least || value.is_nan() {
+    for (most, values) in panels {
+        if most <= least {
             continue;
         }
-        let at = greatest.partition_point(|other| *other >= value);
-        greatest.insert(at, value);
-        greatest.truncate(k);
-        least = greatest.get(k - 1).map_or(least, |last| *last);
+        for &value in values {
+            if value <= least {
+                continue;
+            }
+            let at = greatest.partition_point(|other| *other >= value);
+            greatest.insert(at, value);
+            greatest.truncate(k);
+            least = greatest.get(k - 1).map_or(least, |last| *last);
+        }
     }
     least
 }
@@ -289,10 +418,12 @@ mod tests {
             let pool = Pool::new(2);
             let screen = Screen::new(&pool, &table).unwrap();
             let mut scratch = Scratch::new(rows, columns, 3);
-            screen.screen(&pool, &x, &mut scratch);
-            for (index, x) in x.chunks_exact(columns).enumerate() {
-                screen.best(&pool, &table, (index, x), count, &mut scratch);
-                prop_assert_eq!(&scratch.best, &all(&table, x, count));
+            // One input is screened by both halves, three by the high one first.
+            for inputs in [1, 3] {
+                let (x, mut best) = (&x[..inputs * columns], Vec::new());
+                screen.best(&pool, &table, (x, &vec![count; inputs]), &mut scratch, |_, of| best.push(of.to_vec()));
+                let expected: Vec<_> = x.chunks_exact(columns).map(|x| all(&table, x, count)).collect();
+                prop_assert_eq!(best, expected);
             }
         }
     }
@@ -302,13 +433,13 @@ mod tests {
         let pool = Pool::new(1);
         let table = Table::of(vec![0.0; 12], 3);
         let screen = Screen::new(&pool, &table).unwrap();
-        let mut scratch = Scratch::new(4, 3, 2);
-        let x = [0.0, 0.0, 0.0, 1.0, f32::NAN, 0.0];
-        screen.screen(&pool, &x, &mut scratch);
-        screen.best(&pool, &table, (0, &x[..3]), 2, &mut scratch);
-        assert_eq!(scratch.best, [(0, 0.0), (1, 0.0)]);
-        screen.best(&pool, &table, (1, &x[3..]), 1, &mut scratch);
-        assert!(scratch.best[0].1.is_nan());
+        let mut scratch = Scratch::new(4, 3, 3);
+        let x = [0.0, 0.0, 0.0, 1.0, f32::NAN, 0.0, 0.0, 1.0, 0.0];
+        let mut best = Vec::new();
+        screen.best(&pool, &table, (&x, &[2, 1, 4]), &mut scratch, |_, of| best.push(of.to_vec()));
+        assert_eq!(best[0], [(0, 0.0), (1, 0.0)]);
+        assert!(best[1].len() == 1 && best[1][0].1.is_nan());
+        assert_eq!(best[2], [0, 1, 2, 3].map(|row| (row, 0.0)));
     }
 
     #[test]
@@ -321,11 +452,11 @@ mod tests {
             values[650 * columns + 2] = damage;
             let table = Table::of(values, columns);
             let screen = Screen::new(&pool, &table).unwrap();
-            screen.screen(&pool, &x, &mut scratch);
             for count in [1, 2, 699] {
-                screen.best(&pool, &table, (0, &x), count, &mut scratch);
-                assert!(scratch.best.len() == count && scratch.best[0].0 == 650, "{damage}, {count}");
-                assert!(scratch.best[1..].iter().all(|(_, product)| product.is_finite()));
+                screen.best(&pool, &table, (&x, &[count]), &mut scratch, |_, best| {
+                    assert!(best.len() == count && best[0].0 == 650, "{damage}, {count}");
+                    assert!(best[1..].iter().all(|(_, product)| product.is_finite()));
+                });
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Projections over two-bit weights against plain sums: every kernel, odd sizes, few and many rows, any number of threads.
 
 use kernels::gate;
-use kernels::pool::Pool;
+use kernels::pool::{Pool, Rows};
 use kernels::ternary::bytes::{self, Bytes};
 use kernels::ternary::project::{Codes, Scaled, Scratch, project, project_add, project_gated};
 use kernels::ternary::two_bit::{TwoBit, pack, packed_len};
-use kernels::ternary::{TernaryKernel, supported};
+use kernels::ternary::{PANEL, TernaryKernel, supported};
 use proptest::prelude::*;
 
 /// Numbers that follow from a seed.
@@ -105,9 +105,16 @@ fn compare_bytes(n: usize, k: usize, weights: &[i8], q: &[i8]) {
             out.copy_from_slice(&weights[rows.start * k..rows.end * k]);
         });
         for kernel in supported() {
-            let mut out = vec![7; expected.len()];
-            bytes::sums(&pool, kernel, Bytes { bytes: &packed, n, k }, q, &mut out);
-            assert!(out == expected, "{} ({n}, {k})", kernel.name());
+            let weights = Bytes { bytes: &packed, n, k };
+            let mut seen = vec![0; n.div_ceil(PANEL)];
+            bytes::for_panels(&pool, kernel, weights, q, Rows::new(&mut seen, 1), |columns, sums, seen| {
+                seen[0] += columns.len();
+                for (sums, expected) in sums.iter().zip(expected.chunks_exact(n)) {
+                    let same = sums[..columns.len()] == expected[columns.clone()];
+                    assert!(same, "{} ({n}, {k}), {columns:?}", kernel.name());
+                }
+            });
+            assert_eq!(seen.iter().sum::<usize>(), n);
         }
     }
 }

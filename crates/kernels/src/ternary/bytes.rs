@@ -12,7 +12,7 @@
 
 use super::two_bit::{TILE, TILES, pack_panels};
 use super::{DEPTH, PANEL, ROWS, TernaryKernel, sum};
-use crate::pool::{Pool, SharedMut};
+use crate::pool::{Partition, Pool};
 use std::ops::Range;
 
 /// Bytes of one step of four k of a tile.
@@ -59,30 +59,30 @@ pub struct Bytes<'a> {
     pub k: usize,
 }
 
-/// `out (M, N) = Σ_k q[m][k]·w[n][k]`, exact; M at most 32, q `(M, K)`.
+/// Hands `each(columns, sums, part)` the exact `Σ_k q[m][k]·w[n][k]` of the columns of one panel after the other, by several
+/// threads: `sums[m]` are those of row m of q `(M, K)`, M at most 32, and `part` is what belongs to this panel of `parts`.
 ///
 /// # Panics
 /// If a slice does not have the length that the shapes say, or M is larger.
-pub fn sums(pool: &Pool, kernel: &dyn TernaryKernel, weights: Bytes, q: &[i8], out: &mut [i32]) {
+pub fn for_panels<P: Partition>(
+    pool: &Pool,
+    kernel: &dyn TernaryKernel,
+    weights: Bytes,
+    q: &[i8],
+    parts: P,
+    each: impl Fn(Range<usize>, &[[i32; PANEL]], P::Part) + Sync,
+) {
     let Bytes { bytes, n, k } = weights;
     let rows = q.len() / k;
-    assert!(bytes.len() == packed_len(n, k) && out.len() == rows * n && rows <= ROWS, "({rows}, {n}, {k})");
+    assert!(bytes.len() == packed_len(n, k) && q.len() == rows * k && rows <= ROWS, "({rows}, {n}, {k})");
     let mut starts = [0; ROWS];
     starts.iter_mut().zip(q.chunks_exact(k)).for_each(|(start, q)| *start = -128 * sum(q));
-    let target = SharedMut(out.as_mut_ptr());
-    pool.run(n.div_ceil(PANEL), &|panel, _| {
-        let columns = panel * PANEL..n.min((panel + 1) * PANEL);
+    pool.for_rows(n.div_ceil(PANEL), 1, parts, |panel, part| {
         let mut sums = [[0; PANEL]; ROWS];
         let sums = &mut sums[..rows];
         sums.iter_mut().zip(starts).for_each(|(sums, start)| sums.fill(start));
         let len = TILES * tile_len(k);
-        kernel.panel_bytes(&bytes[panel * len..][..len], k, q, sums);
-        for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: `out` holds all rows, and each panel's columns belong to one task.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(target.get().add(row * n + columns.start), columns.len())
-            };
-            out.copy_from_slice(&sums[..columns.len()]);
-        }
+        kernel.panel_bytes(&bytes[panel.start * len..][..len], k, q, sums);
+        each(panel.start * PANEL..n.min(panel.end * PANEL), sums, part);
     });
 }
