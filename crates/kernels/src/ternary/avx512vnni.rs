@@ -17,6 +17,8 @@ use std::arch::x86_64::{
 const LANES: usize = 16;
 const REGISTERS: usize = PANEL / LANES;
 const ROWS: usize = 6;
+/// Rows that meet two-bit weights at a time.
+const TWO_BIT_ROWS: usize = 12;
 /// Bytes ahead in each tile that are asked for: about the time memory takes at the speed that it delivers.
 const AHEAD: usize = 2048;
 
@@ -45,21 +47,33 @@ impl TernaryKernel for Avx512Vnni {
     fn panel_two_bit(&self, packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
         assert!(self.is_supported(), "this machine lacks AVX-512 VNNI");
         assert!(packed.len() == TILES * tile_len(k) && q.len() == sums.len() * k);
-        for (block, sums) in sums.chunks_mut(ROWS).enumerate() {
-            let q = &q[block * ROWS * k..][..sums.len() * k];
+        let rows = even(sums.len(), TWO_BIT_ROWS);
+        for (block, sums) in sums.chunks_mut(rows).enumerate() {
+            let q = &q[block * rows * k..][..sums.len() * k];
             // SAFETY: the instructions are there; lengths as asserted above.
             unsafe {
                 match sums.len() {
                     1 => row_two_bit(packed, k, q, &mut sums[0]),
-                    2 => rows_two_bit::<2>(packed, k, q, sums),
-                    3 => rows_two_bit::<3>(packed, k, q, sums),
-                    4 => rows_two_bit::<4>(packed, k, q, sums),
-                    5 => rows_two_bit::<5>(packed, k, q, sums),
-                    _ => rows_two_bit::<6>(packed, k, q, sums),
+                    2 => rows_two_bit::<2, 4>(packed, k, q, sums),
+                    3 => rows_two_bit::<3, 4>(packed, k, q, sums),
+                    4 => rows_two_bit::<4, 4>(packed, k, q, sums),
+                    5 => rows_two_bit::<5, 4>(packed, k, q, sums),
+                    6 => rows_two_bit::<6, 2>(packed, k, q, sums),
+                    7 => rows_two_bit::<7, 2>(packed, k, q, sums),
+                    8 => rows_two_bit::<8, 2>(packed, k, q, sums),
+                    9 => rows_two_bit::<9, 2>(packed, k, q, sums),
+                    10 => rows_two_bit::<10, 2>(packed, k, q, sums),
+                    11 => rows_two_bit::<11, 2>(packed, k, q, sums),
+                    _ => rows_two_bit::<12, 2>(packed, k, q, sums),
                 }
             }
         }
     }
+}
+
+/// The size of equal parts of `rows`, none above `most`.
+fn even(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
 }
 
 /// One row: the four codes of a byte are masked where they lie, and summed apart as 1, 4, 16 and 64 times their value.
@@ -107,39 +121,47 @@ unsafe fn row_two_bit(packed: &[u8], k: usize, q: &[i8], sums: &mut [i32; PANEL]
     }
 }
 
-/// Up to six rows: the codes are shifted to the bottom of their bytes once, and meet all rows.
+/// Several rows: the codes of T tiles at a time are shifted to the bottom of their bytes once, and meet all rows. Many rows
+/// take two tiles, few four: R·T sums, T registers of bytes, T of codes, a mask and a row's activations are in registers.
 ///
 /// # Safety
 /// AVX-512 VNNI is there; `packed` is four tiles of ⌈k/16⌉ groups, `q` R rows of k, `sums` R rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows_two_bit<const R: usize>(packed: &[u8], k: usize, q: &[i8], sums: &mut [[i32; PANEL]]) {
+unsafe fn rows_two_bit<const R: usize, const T: usize>(
+    packed: &[u8],
+    k: usize,
+    q: &[i8],
+    sums: &mut [[i32; PANEL]],
+) {
     let tile_len = tile_len(k);
     let low = _mm512_set1_epi8(3);
-    let mut totals = [[_mm512_setzero_si512(); TILES]; R];
-    let mut group = |group: usize, q: [*const i8; R]| {
-        // SAFETY: sixteen of each row of q, and the group of every tile, are there by the caller's promise.
-        unsafe {
-            let codes: [__m512i; TILES] = std::array::from_fn(|tile| {
-                let at = packed.as_ptr().add(tile * tile_len + group * GROUP_BYTES);
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-                _mm512_loadu_si512(at.cast())
-            });
-            for s in 0..4 {
-                let weights = codes.map(|codes| _mm512_and_si512(lower(codes, s), low));
-                for (totals, q) in totals.iter_mut().zip(q) {
-                    accumulate(totals, &weights, q.add(s * DEPTH).cast::<i32>().read_unaligned());
+    let tails: [[i8; GROUP]; R] = std::array::from_fn(|row| tail(&q[row * k..][..k]));
+    for first in (0..TILES).step_by(T) {
+        let mut totals = [[_mm512_setzero_si512(); T]; R];
+        let mut group = |group: usize, q: [*const i8; R]| {
+            // SAFETY: sixteen of each row of q, and the group of every tile, are there by the caller's promise.
+            unsafe {
+                let codes: [__m512i; T] = std::array::from_fn(|tile| {
+                    let at = packed.as_ptr().add((first + tile) * tile_len + group * GROUP_BYTES);
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                    _mm512_loadu_si512(at.cast())
+                });
+                for s in 0..4 {
+                    let weights = codes.map(|codes| _mm512_and_si512(lower(codes, s), low));
+                    for (totals, q) in totals.iter_mut().zip(q) {
+                        accumulate(totals, &weights, q.add(s * DEPTH).cast::<i32>().read_unaligned());
+                    }
                 }
             }
+        };
+        // One call: the sums stay in registers only where it is inlined.
+        for at in 0..k.div_ceil(GROUP) {
+            let (q, stride) =
+                if at < k / GROUP { (q[at * GROUP..].as_ptr(), k) } else { (tails.as_ptr().cast(), GROUP) };
+            group(at, std::array::from_fn(|row| q.wrapping_add(row * stride)));
         }
-    };
-    let tails: [[i8; GROUP]; R] = std::array::from_fn(|row| tail(&q[row * k..][..k]));
-    // One call: the sums stay in registers only where it is inlined.
-    for at in 0..k.div_ceil(GROUP) {
-        let (q, stride) =
-            if at < k / GROUP { (q[at * GROUP..].as_ptr(), k) } else { (tails.as_ptr().cast(), GROUP) };
-        group(at, std::array::from_fn(|row| q.wrapping_add(row * stride)));
+        write(&totals, first, sums);
     }
-    write(&totals, sums);
 }
 
 /// Moves the codes of step `s` to the bottom of their bytes.
@@ -219,7 +241,7 @@ unsafe fn rows<const R: usize, const S: usize>(
             step::<R>(&mut totals, weights, q);
         }
     }
-    write(&totals, sums);
+    write(&totals, 0, sums);
 }
 
 /// Adds one step of four k.
@@ -244,12 +266,16 @@ unsafe fn step<const R: usize>(
     }
 }
 
-/// Adds the sums to those in memory.
+/// Adds the sums of T tiles, from `first` on, to those in memory.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn write<const R: usize>(totals: &[[__m512i; REGISTERS]; R], sums: &mut [[i32; PANEL]]) {
+fn write<const R: usize, const T: usize>(
+    totals: &[[__m512i; T]; R],
+    first: usize,
+    sums: &mut [[i32; PANEL]],
+) {
     for (totals, sums) in totals.iter().zip(sums) {
-        for (total, sums) in totals.iter().zip(sums.chunks_exact_mut(LANES)) {
+        for (total, sums) in totals.iter().zip(sums.chunks_exact_mut(LANES).skip(first)) {
             // SAFETY: sixteen sums.
             unsafe {
                 let old = _mm512_loadu_si512(sums.as_ptr().cast());
@@ -261,7 +287,7 @@ fn write<const R: usize>(totals: &[[__m512i; REGISTERS]; R], sums: &mut [[i32; P
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn accumulate(totals: &mut [__m512i; REGISTERS], weights: &[__m512i; REGISTERS], four: i32) {
+fn accumulate<const T: usize>(totals: &mut [__m512i; T], weights: &[__m512i; T], four: i32) {
     let four = _mm512_set1_epi32(four);
     for (total, weights) in totals.iter_mut().zip(weights) {
         *total = _mm512_dpbusd_epi32(*total, *weights, four);
