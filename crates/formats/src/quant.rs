@@ -21,8 +21,8 @@ pub use plain::{BF16, F16, F32};
 pub use q4_0::Q4_0;
 pub use q4_1::Q4_1;
 pub use q4_k::Q4K;
-pub use q6_k::Q6K;
-pub use q8_0::Q8_0;
+pub use q6_k::{Q6K, decode_q6_k};
+pub use q8_0::{Q8_0, decode_q8_0};
 pub use resolve::{I2sLayout, named, resolve};
 pub use tq1_0::TQ1_0;
 pub use tq2_0::TQ2_0;
@@ -194,6 +194,7 @@ fn cut<'a, F: BlockFormat + ?Sized>(
 ///
 /// # Panics
 /// When the lengths do not belong together.
+#[inline(always)]
 fn pairs<'a, T, const B: usize, const E: usize>(
     blocks: &'a [u8],
     out: &'a mut [T],
@@ -221,6 +222,7 @@ fn pairs_mut<'a, T, const E: usize, const B: usize>(
 }
 
 /// The little-endian f16 at the start of `bytes`, as f32.
+#[inline]
 fn half_at(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
 }

@@ -99,8 +99,9 @@ impl Engine {
         let layout = Layout::new(&config);
         let loader = Loader { source, pool: &pool, arithmetic };
         let (memory, blocks) = loader.blocks(&layout)?;
-        let embedding = Table::read(&pool, source, "embedding", table)?;
-        let untied_head = if config.tied { None } else { Some(Table::read(&pool, source, "head", table)?) };
+        let embedding = Table::read_large(&pool, source, "embedding", table)?;
+        let untied_head =
+            if config.tied { None } else { Some(Table::read_large(&pool, source, "head", table)?) };
         let head = untied_head.as_ref().unwrap_or(&embedding);
         let screen = screened.then(|| Screen::new(&pool, head)).transpose();
         let bytes = table.0 * table.1;

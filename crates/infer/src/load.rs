@@ -3,7 +3,9 @@
 use crate::{Engine, EngineOptions, InferError};
 use checkpoint::hf::peft;
 use checkpoint::{Loaded, OpenOptions, TokenizerFrom};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use text::{TextError, Tokenizer};
 
 /// The tokenizer of a model, if it has one.
@@ -39,8 +41,13 @@ impl Model {
     /// What that says, a damaged tokenizer, and [`Engine::new`]'s.
     pub fn open(path: &Path, how: &OpenOptions, options: EngineOptions) -> Result<Self, InferError> {
         let loaded = checkpoint::open_with(path, how)?;
-        let tokenizer = tokenizer(&loaded)?;
-        let engine = Engine::new(&*loaded.source, options)?;
+        // Both take a second of a large model.
+        let (engine, tokenizer) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| tokenizer(&loaded));
+            let engine = Engine::new(&*loaded.source, options);
+            (engine, tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let (engine, tokenizer) = (engine?, tokenizer?);
         let Loaded { warnings, chat_template, mut end_ids, path, .. } = loaded;
         end_ids.extend(tokenizer.as_ref().map(Tokenizer::end_ids).unwrap_or_default());
         end_ids.sort_unstable();

@@ -14,14 +14,12 @@
 
 use crate::table::Table;
 use kernels::memory::Memory;
-use kernels::pool::{PerWorker, Pool, Rows};
+use kernels::pool::{Pool, Rows};
 use kernels::quantize;
 use kernels::ternary::bytes::{self, Bytes};
 use kernels::ternary::{self, PANEL, TernaryKernel};
+use std::array;
 use std::cmp::Ordering;
-
-/// Rows of a task.
-const TASK_ROWS: usize = 512;
 
 /// Inputs that meet the eight-bit rows together.
 pub(crate) const INPUTS: usize = 16;
@@ -65,33 +63,19 @@ impl Screen {
     /// The system has no memory for them.
     pub(crate) fn new(pool: &Pool, table: &Table) -> std::io::Result<Self> {
         let (rows, columns) = (table.len(), table.columns());
-        let mut facts = vec![Facts::default(); rows];
-        let mut buffers = PerWorker::new(pool.threads(), || (vec![0.0; columns], vec![0; columns]));
-        pool.for_rows_with(
-            rows,
-            TASK_ROWS,
-            &mut buffers,
-            Rows::new(&mut facts, 1),
-            |(w, q), range, facts| {
-                for (row, facts) in range.zip(facts) {
-                    table.rows(row, w);
-                    let scale = round(w, q);
-                    let error = w
-                        .iter()
-                        .zip(&*q)
-                        .map(|(w, q)| (f64::from(*w) - f64::from(*q) * f64::from(scale)).powi(2));
-                    *facts = Facts { scale, error: up(error.sum()), norm: up(quantize::sum_of_squares(w)) };
-                }
-            },
-        );
+        let mut facts = vec![Facts::default(); rows.next_multiple_of(PANEL)];
         let mut packed = Memory::zeroed(bytes::packed_len(rows, columns))?;
-        bytes::pack_from(pool, rows, columns, &mut packed, |rows, out| {
+        let parts = Rows::new(&mut facts, PANEL);
+        bytes::pack_from(pool, (rows, columns), &mut packed, parts, |rows, facts, out| {
             let mut w = vec![0.0; columns];
-            for (row, q) in rows.zip(out.chunks_exact_mut(columns)) {
+            for ((row, facts), q) in rows.zip(facts).zip(out.chunks_exact_mut(columns)) {
                 table.rows(row, &mut w);
-                round(&w, q);
+                let scale = round(&w, q);
+                let error = up(left_out(&w, q, scale));
+                *facts = Facts { scale, error, norm: up(quantize::sum_of_squares(&w)) };
             }
         });
+        facts.truncate(rows);
         Ok(Self { packed, facts, columns, kernel: ternary::select() })
     }
 
@@ -350,6 +334,21 @@ fn round(w: &[f32], q: &mut [i8]) -> f32 {
     let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
     quantize::round_to_i8(w, scale.recip(), q);
     scale
+}
+
+kernels::multiversion! {
+    /// `‖w − scale·q‖²`, in several sums side by side.
+    fn left_out(w: &[f32], q: &[i8], scale: f32) -> f64 {
+        const SUMS: usize = 16;
+        let square = |w: f32, q: i8| (f64::from(w) - f64::from(q) * f64::from(scale)).powi(2);
+        let ((w, w_rest), (q, q_rest)) = (w.as_chunks::<SUMS>(), q.as_chunks::<SUMS>());
+        let mut sums = [0.0; SUMS];
+        for (w, q) in w.iter().zip(q) {
+            sums = array::from_fn(|i| sums[i] + square(w[i], q[i]));
+        }
+        let rest = w_rest.iter().zip(q_rest).map(|(w, q)| square(*w, *q));
+        sums.into_iter().chain(rest).sum()
+    }
 }
 
 /// The root of a sum of squares, rounded up.

@@ -1,11 +1,12 @@
 //! A matrix of floats, kept in the narrowest type that holds every one of its values exactly.
 
 use formats::FileError;
+use formats::quant::{self, BlockFormat};
 use kernels::gemm::{self, View, Workspace};
 use kernels::half::{self, Half};
 use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::softmax;
-use model::Source;
+use model::{Blocks, Source};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -14,6 +15,9 @@ const TASK_ROWS: usize = 128;
 
 /// Rows that one call of gemm multiplies, so that their f32 copy stays small.
 const STRIPE_ROWS: usize = 1024;
+
+/// Elements that are decoded at a time for a product: whole blocks of every format.
+const PIECE: usize = 256;
 
 /// Elements that are read before the file's memory is given back, so that a large table is not in memory twice.
 const SPAN_ELEMENTS: usize = 1 << 24;
@@ -27,6 +31,8 @@ pub(crate) struct Table {
 enum Elements {
     Single(Vec<f32>),
     Half(Half, Vec<u16>),
+    /// as its file holds it
+    Blocks(&'static dyn BlockFormat, Vec<u8>),
 }
 
 impl Table {
@@ -48,8 +54,34 @@ impl Table {
             }
         }
         let mut values = vec![0.0; shape.0 * shape.1];
-        source.read(name, 0..shape.0, &mut values)?;
+        let outcome = Mutex::new(Ok(()));
+        pool.for_rows(shape.0, TASK_ROWS, Rows::new(&mut values, shape.1), |rows, values| {
+            if let Err(error) = source.read(name, rows, values) {
+                *outcome.lock().expect("no task panics with it") = Err(error);
+            }
+        });
+        outcome.into_inner().expect("no task panics with it")?;
         Ok(Self::of(values, shape.1))
+    }
+
+    /// [`Table::read`] of a large tensor of which a few rows are wanted at a time: what a file keeps in quantised blocks stays in
+    /// them, and is decoded where it is used.
+    pub(crate) fn read_large(
+        pool: &Pool,
+        source: &dyn Source,
+        name: &str,
+        shape: (usize, usize),
+    ) -> Result<Self, FileError> {
+        let Some(Blocks { format, bytes }) = source.blocks(name)? else {
+            return Self::read(pool, source, name, shape);
+        };
+        let mut copy = vec![0; bytes.len()];
+        let row = bytes.len() / shape.0;
+        pool.for_rows(shape.0, TASK_ROWS, Rows::new(&mut copy, row), |rows, copy| {
+            copy.copy_from_slice(&bytes[rows.start * row..rows.end * row]);
+        });
+        source.release(name);
+        Ok(Self { columns: shape.1, elements: Elements::Blocks(format, copy) })
     }
 
     /// Writes as many rows as `out` holds, from `first` on.
@@ -59,6 +91,7 @@ impl Table {
             Elements::Single(values) => out.copy_from_slice(&values[range]),
             Elements::Half(Half::Bf16, bits) => half::widen_bf16(&bits[range], out),
             Elements::Half(Half::F16, bits) => half::widen_f16(&bits[range], out),
+            Elements::Blocks(format, bytes) => decode(*format, bytes, range.start, out),
         }
     }
 
@@ -67,6 +100,7 @@ impl Table {
         let elements = match &self.elements {
             Elements::Single(values) => values.len(),
             Elements::Half(_, bits) => bits.len(),
+            Elements::Blocks(format, bytes) => bytes.len() / format.block_bytes() * format.block_elements(),
         };
         elements / self.columns
     }
@@ -81,6 +115,7 @@ impl Table {
         match &self.elements {
             Elements::Single(values) => size_of_val(&values[..]),
             Elements::Half(_, bits) => size_of_val(&bits[..]),
+            Elements::Blocks(_, bytes) => bytes.len(),
         }
     }
 
@@ -91,6 +126,16 @@ impl Table {
             Elements::Single(values) => softmax::dot(&values[range], x),
             Elements::Half(Half::Bf16, bits) => half::dot_bf16(&bits[range], x),
             Elements::Half(Half::F16, bits) => half::dot_f16(&bits[range], x),
+            Elements::Blocks(format, bytes) => {
+                let mut values = [0.0; PIECE];
+                let pieces = (range.start..).step_by(PIECE).zip(x.chunks(PIECE));
+                let products = pieces.map(|(at, x)| {
+                    let values = &mut values[..x.len()];
+                    decode(*format, bytes, at, values);
+                    softmax::dot(values, x)
+                });
+                products.sum()
+            }
         }
     }
 
@@ -123,6 +168,27 @@ impl Table {
             self.rows(first + range.start, out)
         });
         wide
+    }
+}
+
+/// Decodes the elements from `start` on; both begin and end at a block.
+fn decode(format: &dyn BlockFormat, bytes: &[u8], start: usize, out: &mut [f32]) {
+    let blocks = |elements: usize| elements / format.block_elements() * format.block_bytes();
+    let bytes = &bytes[blocks(start)..][..blocks(out.len())];
+    match format.name() {
+        "Q6_K" => decode_q6_k(bytes, out),
+        "Q8_0" => decode_q8_0(bytes, out),
+        _ => format.decode_blocks(bytes, &[], out),
+    }
+}
+
+kernels::multiversion! {
+    fn decode_q6_k(blocks: &[u8], out: &mut [f32]) {
+        quant::decode_q6_k(blocks, out);
+    }
+
+    fn decode_q8_0(blocks: &[u8], out: &mut [f32]) {
+        quant::decode_q8_0(blocks, out);
     }
 }
 

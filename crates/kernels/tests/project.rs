@@ -101,7 +101,7 @@ fn compare_bytes(n: usize, k: usize, weights: &[i8], q: &[i8]) {
     for threads in [1, 3] {
         let pool = Pool::new(threads);
         let mut packed = vec![0xff; bytes::packed_len(n, k)];
-        bytes::pack_from(&pool, n, k, &mut packed, |rows, out| {
+        bytes::pack_from(&pool, (n, k), &mut packed, (), |rows, (), out| {
             out.copy_from_slice(&weights[rows.start * k..rows.end * k]);
         });
         for kernel in supported() {

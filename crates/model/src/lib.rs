@@ -17,5 +17,5 @@ pub use adapter::Adapter;
 pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeScaling, RopeStyle};
 pub use layout::{Extra, Layout, Norm, Projection, Slot};
 pub use random::Random;
-pub use source::{Encoding, Source};
+pub use source::{Blocks, Encoding, Source};
 pub use weights::{Arena, Weights};

@@ -2,6 +2,7 @@
 //! Hugging Face folder, in a GGUF file. What converts or serves a model reads it through [`Source`] and never holds it whole.
 
 use crate::{Config, Weights};
+use formats::quant::BlockFormat;
 use formats::{FileError, Kind, nearest};
 use std::ops::Range;
 use std::path::Path;
@@ -16,6 +17,15 @@ pub enum Encoding {
         /// γ, the tensor's own; the absmean of `Ŵ` is a smaller number
         scale: f32,
     },
+}
+
+/// A tensor as it is kept: its rows one after another, each in whole blocks.
+#[derive(Clone, Copy)]
+pub struct Blocks<'a> {
+    /// of more than one element a block, and without a tail
+    pub format: &'static dyn BlockFormat,
+    /// all blocks
+    pub bytes: &'a [u8],
 }
 
 /// Tensors by our names ([`crate::layout::Named::name`]), as rows of the shapes that [`crate::Layout`] says; a gain is one row.
@@ -46,6 +56,16 @@ pub trait Source: Send + Sync {
     /// # Panics
     /// As [`Source::read`], and when the tensor is not ternary.
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError>;
+
+    /// The values of a tensor in the blocks of a quantised format, where that is how they are kept and [`Source::read`] gives
+    /// them unchanged; `None` else.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn blocks(&self, name: &str) -> Result<Option<Blocks<'_>>, FileError> {
+        let _ = name;
+        Ok(None)
+    }
 
     /// Says that a tensor will not be read again soon, so that the memory of its file can go.
     fn release(&self, name: &str) {

@@ -12,7 +12,7 @@ use formats::gguf::{File, Tensor, Value};
 use formats::quant::{I2sLayout, Scale};
 use formats::{FileError, Kind, nearest};
 use model::layout::Named;
-use model::{Config, Encoding, Layout, LinearKind, Source};
+use model::{Blocks, Config, Encoding, Layout, LinearKind, Source};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
@@ -225,6 +225,13 @@ impl Source for Gguf {
             out.iter_mut().for_each(|value| *value *= place.factor);
         }
         Ok(())
+    }
+
+    fn blocks(&self, name: &str) -> Result<Option<Blocks<'_>>, FileError> {
+        let (place, tensor) = self.place(name)?;
+        let Tensor { format, bytes, .. } = tensor;
+        let whole = format.block_elements() > 1 && format.tail_bytes() == 0 && format.ternary().is_none();
+        Ok((whole && place.factor == 1.0).then_some(Blocks { format, bytes }))
     }
 
     fn release(&self, name: &str) {

@@ -1,6 +1,7 @@
 //! I2_S, the ternary format of `bitnet.cpp` (type 36): two bits a weight, one scale a tensor.
 
 use super::{BlockFormat, Scale, Shape, TernaryFormat, cut, stored};
+use std::array;
 
 /// Bytes after the codes: the scale and 28 that some writers leave uninitialised.
 const TAIL_BYTES: usize = 32;
@@ -77,19 +78,17 @@ impl<const GROUP: usize> TernaryFormat for Packed<GROUP> {
 
     fn codes(&self, tensor: &[u8], start: usize, out: &mut [i8]) -> Result<(), String> {
         let (blocks, _) = cut(self, tensor, start, out.len())?;
-        // Without branches, so that it becomes vector code: a model's load time is mostly this.
-        let mut largest = 0;
-        for (block, out) in blocks.chunks_exact(GROUP).zip(out.chunks_exact_mut(4 * GROUP)) {
-            for (out, shift) in out.chunks_exact_mut(GROUP).zip([6, 4, 2, 0]) {
-                for (out, byte) in out.iter_mut().zip(block) {
-                    let number = byte >> shift & 3;
-                    largest = largest.max(number);
-                    *out = number as i8 - 1;
-                }
+        // Whole arrays without branches become vector code: a model's load time is mostly this.
+        let mut seen = [0; GROUP];
+        for (block, out) in blocks.as_chunks::<GROUP>().0.iter().zip(out.chunks_exact_mut(4 * GROUP)) {
+            for (out, shift) in out.as_chunks_mut::<GROUP>().0.iter_mut().zip([6, 4, 2, 0]) {
+                let numbers = block.map(|byte| byte >> shift & 3);
+                seen = array::from_fn(|i| seen[i].max(numbers[i]));
+                *out = numbers.map(|number| number as i8 - 1);
             }
         }
-        match largest {
-            3 => {
+        match seen.into_iter().max() {
+            Some(3) => {
                 let at = out.iter().position(|code| *code == 2).map_or(start, |at| start + at);
                 Err(format!("element {at} has the code 3, which is no ternary weight"))
             }

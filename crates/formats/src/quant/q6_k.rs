@@ -25,6 +25,7 @@ const EPSILON: f32 = 1e-15;
 pub struct Q6K;
 
 /// Where weight `i` lies: byte and shift of its low four bits, byte and shift of its upper two.
+#[inline(always)]
 fn place(i: usize) -> ((usize, usize), (usize, usize)) {
     let (half, n, j) = (i / 128, i / 32 % 4, i % 32);
     ((64 * half + 32 * (n % 2) + j, n / 2 * 4), (128 + 32 * half + j, n * 2))
@@ -103,21 +104,33 @@ fn encode(values: &[f32], out: &mut [u8]) {
     pairs_mut::<f32, ELEMENTS, BYTES>(values, out).for_each(|(values, block)| encode_block(values, block));
 }
 
+/// [`Q6K`]'s decoding of whole blocks, to be inlined where wider registers may be used than the crate is compiled for.
+///
+/// # Panics
+/// When the lengths do not belong together.
+#[inline(always)]
+pub fn decode_q6_k(blocks: &[u8], out: &mut [f32]) {
+    for (block, out) in pairs::<f32, BYTES, ELEMENTS>(blocks, out) {
+        let d = half_at(&block[208..]);
+        for (group, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+            let ((low, low_shift), (high, high_shift)) = place(group * GROUP);
+            let scale = d * f32::from(block[192 + group] as i8);
+            let (low, high) = (&block[low..][..GROUP], &block[high..][..GROUP]);
+            for ((value, low), high) in out.iter_mut().zip(low).zip(high) {
+                let stored = low >> low_shift & 15 | (high >> high_shift & 3) << 4;
+                *value = scale * (f32::from(stored) - CODES);
+            }
+        }
+    }
+}
+
 impl BlockFormat for Q6K {
     fn shape(&self) -> Shape {
         Shape { name: "Q6_K", ggml_type: 14, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {
-        for (block, out) in pairs::<f32, BYTES, ELEMENTS>(blocks, out) {
-            let d = half_at(&block[208..]);
-            for (i, value) in out.iter_mut().enumerate() {
-                let ((low, low_shift), (high, high_shift)) = place(i);
-                let stored = block[low] >> low_shift & 15 | (block[high] >> high_shift & 3) << 4;
-                let scale = d * f32::from(block[192 + i / GROUP] as i8);
-                *value = scale * (f32::from(stored) - CODES);
-            }
-        }
+        decode_q6_k(blocks, out);
     }
 
     fn encoder(&self) -> Option<Encode> {

@@ -25,18 +25,27 @@ fn encode(values: &[f32], out: &mut [u8]) {
     }
 }
 
+/// [`Q8_0`]'s decoding of whole blocks, to be inlined where wider registers may be used than the crate is compiled for.
+///
+/// # Panics
+/// When the lengths do not belong together.
+#[inline(always)]
+pub fn decode_q8_0(blocks: &[u8], out: &mut [f32]) {
+    for (block, out) in pairs::<f32, BYTES, ELEMENTS>(blocks, out) {
+        let d = half_at(block);
+        for (value, &q) in out.iter_mut().zip(&block[2..]) {
+            *value = f32::from(q as i8) * d;
+        }
+    }
+}
+
 impl BlockFormat for Q8_0 {
     fn shape(&self) -> Shape {
         Shape { name: "Q8_0", ggml_type: 8, block_elements: ELEMENTS, block_bytes: BYTES, tail_bytes: 0 }
     }
 
     fn decode_blocks(&self, blocks: &[u8], _tail: &[u8], out: &mut [f32]) {
-        for (block, out) in pairs::<f32, BYTES, ELEMENTS>(blocks, out) {
-            let d = half_at(block);
-            for (value, &q) in out.iter_mut().zip(&block[2..]) {
-                *value = f32::from(q as i8) * d;
-            }
-        }
+        decode_q8_0(blocks, out);
     }
 
     fn encoder(&self) -> Option<Encode> {

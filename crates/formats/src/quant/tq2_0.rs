@@ -23,10 +23,14 @@ pub struct TQ2_0;
 
 /// The stored numbers of a block in the order of its weights.
 fn numbers(block: &[u8; BYTES]) -> [u8; ELEMENTS] {
-    std::array::from_fn(|i| {
-        let (half, n, m) = (i / 128, i / 32 % 4, i % 32);
-        block[half * 32 + m] >> (2 * n) & 3
-    })
+    let mut numbers = [0; ELEMENTS];
+    let halves = block[..CODES_BYTES].as_chunks::<32>().0.iter().zip(numbers.as_chunks_mut::<128>().0);
+    for (bytes, numbers) in halves {
+        for (numbers, n) in numbers.as_chunks_mut::<32>().0.iter_mut().zip(0..) {
+            *numbers = bytes.map(|byte| byte >> (2 * n) & 3);
+        }
+    }
+    numbers
 }
 
 /// The bytes of a block from its stored numbers (each 0..=2) and its scale.
@@ -86,7 +90,9 @@ impl TernaryFormat for TQ2_0 {
         let (blocks, _) = cut(self, tensor, start, out.len())?;
         for (at, (block, out)) in pairs::<i8, BYTES, ELEMENTS>(blocks, out).enumerate() {
             let numbers = numbers(block);
-            if let Some(i) = numbers.iter().position(|&number| number == 3) {
+            // The largest first: looking for a place is no vector code.
+            if numbers.iter().copied().fold(0, u8::max) == 3 {
+                let i = numbers.iter().position(|&number| number == 3).unwrap_or_default();
                 let at = start + at * ELEMENTS + i;
                 return Err(format!("element {at} has the code 3, which is no ternary weight"));
             }

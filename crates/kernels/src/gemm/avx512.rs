@@ -78,7 +78,14 @@ impl Integer for Avx512 {
     unsafe fn pair_floats(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
         for lane in (0..source.lanes).step_by(16) {
             // SAFETY: the caller's promise.
-            unsafe { pair_codes(panel, source, lane, packed) }
+            unsafe { pair_rounded(panel, source, lane, packed) }
+        }
+    }
+
+    unsafe fn pair_codes(&self, source: &Source<i8>, packed: &mut [f32]) {
+        for lane in (0..source.lanes).step_by(16) {
+            // SAFETY: the caller's promise.
+            unsafe { pair_codes(source, lane, packed) }
         }
     }
 }
@@ -458,10 +465,31 @@ fn counting() -> __m512i {
     unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }
 
+/// Packs 16 lanes, from `lane` on, of a panel of codes whose lanes adjoin.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pair_codes(source: &Source<i8>, lane: usize, packed: &mut [f32]) {
+    let mask = first(source.lanes - lane);
+    let codes = |depth: usize| {
+        let from = source.data.as_ptr().wrapping_add(lane + depth * source.depth_stride);
+        // SAFETY: the mask keeps to the lanes there are; `resolve` checked the depths.
+        unsafe { _mm_maskz_loadu_epi8(mask, from) }
+    };
+    for (slot, row) in packed.chunks_exact_mut(source.width).enumerate() {
+        let depth = 2 * slot;
+        let high = if depth + 1 < source.depth { codes(depth + 1) } else { _mm_setzero_si128() };
+        let bytes =
+            _mm256_set_m128i(_mm_unpackhi_epi8(codes(depth), high), _mm_unpacklo_epi8(codes(depth), high));
+        let pairs = _mm512_castsi512_ps(_mm512_cvtepi8_epi16(bytes));
+        // SAFETY: the mask keeps to the panel's width.
+        unsafe { _mm512_mask_storeu_ps(row.as_mut_ptr().add(lane), mask, pairs) }
+    }
+}
+
 /// Packs the codes of 16 lanes, from `lane` on, of a panel of floats whose lanes adjoin.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn pair_codes(panel: &Panel, source: &Source<f32>, lane: usize, packed: &mut [f32]) {
+unsafe fn pair_rounded(panel: &Panel, source: &Source<f32>, lane: usize, packed: &mut [f32]) {
     let mask = first(source.lanes - lane);
     // SAFETY: a step for each lane there is.
     let steps = unsafe { _mm512_maskz_loadu_ps(mask, panel.steps.as_ptr().add(lane)) };

@@ -49,6 +49,14 @@ pub trait Integer: GemmKernel {
     unsafe fn pair_floats(&self, panel: &Panel, source: &Source<f32>, packed: &mut [f32]) {
         pair_floats(panel, source, packed);
     }
+
+    /// Packs a panel of codes whose lanes adjoin.
+    ///
+    /// # Safety
+    /// The machine has the kernel's instructions.
+    unsafe fn pair_codes(&self, source: &Source<i8>, packed: &mut [f32]) {
+        pair_codes(source, packed);
+    }
 }
 
 /// Block floating point on the instructions of a single-precision kernel.
@@ -82,7 +90,8 @@ impl<K: Integer> GemmKernel for Bfp<K> {
         match panel.resolve() {
             // SAFETY: the caller's promise.
             Typed::F32(source) if lanes_adjoin => unsafe { self.0.pair_floats(panel, &source, packed) },
-            Typed::I8(source) if lanes_adjoin && panel.exact => pair_codes(&source, packed),
+            // SAFETY: the caller's promise.
+            Typed::I8(source) if lanes_adjoin && panel.exact => unsafe { self.0.pair_codes(&source, packed) },
             // SAFETY: the caller's promise.
             Typed::F32(source) if depths_adjoin && panel.along.is_none() => unsafe {
                 self.0.transpose_floats(panel, &source, packed);

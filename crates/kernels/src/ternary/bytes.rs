@@ -28,19 +28,20 @@ pub(super) fn tile_len(k: usize) -> usize {
     k.div_ceil(DEPTH) * STEP
 }
 
-/// Packs weights `(n, k)` that `read(rows, weights)` writes, at most 64 rows at a time and by several threads.
+/// Packs weights `(n, k)` that `read(rows, part, weights)` writes, 64 rows at a time and by several threads; `part` is what
+/// belongs to the panel of these rows of `parts`.
 ///
 /// # Panics
 /// If `out` is not [`packed_len`] long.
-pub fn pack_from(
+pub fn pack_from<P: Partition>(
     pool: &Pool,
-    n: usize,
-    k: usize,
+    (n, k): (usize, usize),
     out: &mut [u8],
-    read: impl Fn(Range<usize>, &mut [i8]) + Sync,
+    parts: P,
+    read: impl Fn(Range<usize>, P::Part, &mut [i8]) + Sync,
 ) {
     assert!(out.len() == packed_len(n, k), "sizes of ({n}, {k})");
-    pack_panels(pool, (n, k), out, read, |row, column, tile| {
+    pack_panels(pool, (n, k), out, parts, read, |row, column, tile| {
         for (four, step) in row.chunks(DEPTH).zip(tile.chunks_exact_mut(STEP)) {
             let bytes = &mut step[column * DEPTH..][..four.len()];
             bytes.iter_mut().zip(four).for_each(|(byte, weight)| *byte = (*weight as u8) ^ 0x80);

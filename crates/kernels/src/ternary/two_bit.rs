@@ -13,7 +13,8 @@
 //! Each tile lies whole behind the other, so that a panel is four streams: memory delivers those faster than one.
 
 use super::{DEPTH, PANEL, STEP};
-use crate::pool::{PerWorker, Pool, Rows};
+use crate::pool::{Partition, PerWorker, Pool, Rows};
+use std::array;
 use std::ops::Range;
 
 /// Output columns of a tile: one register of 32-bit sums.
@@ -61,16 +62,17 @@ pub fn pack_from(
     read: impl Fn(Range<usize>, &mut [i8]) + Sync,
 ) {
     assert!(out.len() == packed_len(n, k), "sizes of ({n}, {k})");
-    pack_panels(pool, (n, k), out, read, pack_column);
+    pack_panels(pool, (n, k), out, (), |rows, (), codes| read(rows, codes), pack_column);
 }
 
-/// Packs rows of `k` elements that `read(rows, elements)` writes into panels of four tiles, by several threads:
-/// `pack(row, column, tile)` writes one column of a tile, whose row is empty beyond the last.
-pub(super) fn pack_panels(
+/// Packs rows of `k` elements that `read(rows, part, elements)` writes into panels of four tiles, by several threads,
+/// whose part of `parts` belongs to their panel; `pack(row, column, tile)` writes one column of a tile, whose row is empty beyond the last.
+pub(super) fn pack_panels<P: Partition>(
     pool: &Pool,
     (n, k): (usize, usize),
     out: &mut [u8],
-    read: impl Fn(Range<usize>, &mut [i8]) + Sync,
+    parts: P,
+    read: impl Fn(Range<usize>, P::Part, &mut [i8]) + Sync,
     pack: impl Fn(&[i8], usize, &mut [u8]) + Sync,
 ) {
     let count = n.div_ceil(PANEL);
@@ -80,10 +82,10 @@ pub(super) fn pack_panels(
     let mut buffers = PerWorker::new(pool.threads(), || vec![0i8; PANEL * k]);
     let panel_len = out.len() / count;
     let panels = Rows::new(out, panel_len);
-    pool.for_rows_with(count, 1, &mut buffers, panels, |elements, panel, out| {
+    pool.for_rows_with(count, 1, &mut buffers, (panels, parts), |elements, panel, (out, part)| {
         let rows = panel.start * PANEL..n.min(panel.end * PANEL);
         let elements = &mut elements[..rows.len() * k];
-        read(rows, elements);
+        read(rows, part, elements);
         let tile_len = out.len() / TILES;
         for column in 0..PANEL {
             let row = elements.get(column * k..(column + 1) * k).unwrap_or(&[]);
@@ -94,16 +96,29 @@ pub(super) fn pack_panels(
 
 /// Writes one column of a tile; beyond the codes' end stand zeros.
 fn pack_column(codes: &[i8], column: usize, tile: &mut [u8]) {
-    for (group, bytes) in tile.chunks_exact_mut(GROUP_BYTES).enumerate() {
-        let mut here = [0i8; GROUP];
-        let from = codes.len().min(group * GROUP);
-        let codes = &codes[from..codes.len().min(from + GROUP)];
-        here[..codes.len()].copy_from_slice(codes);
-        for (i, byte) in bytes[column * DEPTH..][..DEPTH].iter_mut().enumerate() {
-            let code = |s: usize| ((here[s * DEPTH + i] + 1) as u8) << (2 * s);
-            *byte = code(0) | code(1) | code(2) | code(3);
-        }
+    let (whole, rest) = codes.as_chunks::<GROUP>();
+    let (tile, beyond) = tile.as_chunks_mut::<GROUP_BYTES>().0.split_at_mut(whole.len());
+    let place = column * DEPTH..(column + 1) * DEPTH;
+    for (codes, group) in whole.iter().zip(tile) {
+        group[place.clone()].copy_from_slice(&pack_group(codes));
     }
+    let mut last = [0; GROUP];
+    last[..rest.len()].copy_from_slice(rest);
+    for group in beyond {
+        group[place.clone()].copy_from_slice(&pack_group(&last));
+        last = [0; GROUP];
+    }
+}
+
+/// The bytes of one column of a group.
+#[inline]
+fn pack_group(codes: &[i8; GROUP]) -> [u8; DEPTH] {
+    // The low bits of four codes in a word: 3, 0 or 1 each. One more, without a carry, is the code + 1.
+    let step = |s: usize| {
+        let four: [u8; DEPTH] = array::from_fn(|i| codes[s * DEPTH + i] as u8);
+        ((u32::from_le_bytes(four) & 0x0303_0303) + 0x0101_0101) & 0x0303_0303
+    };
+    (step(0) | step(1) << 2 | step(2) << 4 | step(3) << 6).to_le_bytes()
 }
 
 /// Packed weights at two bits, and their shape.
