@@ -184,11 +184,14 @@ fn write_texts(model: &Loaded, dir: &Path) -> Result<(), FileError> {
     if let Some(template) = &model.chat_template {
         atomic::write_bytes(&dir.join(native::CHAT_TEMPLATE), template.as_bytes())?;
     }
-    let state = json!({
+    let mut state = json!({
         "imported_from": model.dialect.name(),
         native::END_IDS: model.end_ids,
         native::BOS: model.bos.iter().collect::<Vec<_>>(),
     });
+    if let Some(lambda) = model.lambda {
+        state[native::LAMBDA] = json!(lambda);
+    }
     atomic::write_bytes(&dir.join(native::STATE), format!("{state:#}\n").as_bytes())
 }
 

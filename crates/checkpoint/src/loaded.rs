@@ -1,6 +1,7 @@
 //! From what the user calls MODEL, in any dialect, to one [`Source`] and what belongs to it.
 
 use crate::llama2c::Llama2c;
+use crate::special::SpecialTokens;
 use crate::{gguf, hf, locate, native};
 use formats::llama2c::BitOrder;
 use formats::quant::I2sLayout;
@@ -75,6 +76,8 @@ pub struct Loaded {
     pub end_ids: Vec<u32>,
     /// id that begins a text
     pub bos: Option<u32>,
+    /// the tokens that a chat template knows by name; that of the model sets them itself
+    pub special: SpecialTokens,
     /// share of quantisation that the training of a checkpoint had reached, where it says so
     pub lambda: Option<f64>,
     /// what was passed over or taken for granted, a sentence each
@@ -92,6 +95,7 @@ impl Loaded {
             chat_template: None,
             end_ids: Vec::new(),
             bos: None,
+            special: SpecialTokens::default(),
             lambda: None,
             warnings: Vec::new(),
         }
@@ -144,7 +148,8 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Loaded, FileError
         gguf_file(path, options.i2s)?
     } else if path.is_file() && path.extension().is_some_and(|ending| ending == "bin") {
         let source = Box::new(Llama2c::open(path, options.bits)?);
-        Loaded { end_ids: vec![2], bos: Some(1), ..Loaded::bare(source, Dialect::Llama2c, path) }
+        // Its training parts texts by the id that begins them, and its own program stops there.
+        Loaded { end_ids: vec![1, 2], bos: Some(1), ..Loaded::bare(source, Dialect::Llama2c, path) }
     } else {
         let located = locate(path)?;
         native_model(&located.checkpoint, located.warnings)?
@@ -178,6 +183,7 @@ fn hugging_face(path: &Path) -> Result<Loaded, FileError> {
         chat_template: extras.chat_template,
         end_ids: extras.end_ids,
         bos: extras.bos,
+        special: extras.special,
         warnings,
         ..Loaded::bare(Box::new(table), Dialect::HuggingFace, path)
     })
@@ -190,6 +196,7 @@ fn gguf_file(path: &Path, layout: I2sLayout) -> Result<Loaded, FileError> {
         chat_template: extras.chat_template,
         end_ids: extras.end_ids,
         bos: extras.bos,
+        special: extras.special,
         warnings: extras.warnings,
         ..Loaded::bare(Box::new(source), Dialect::Gguf, path)
     })

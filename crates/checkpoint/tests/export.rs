@@ -112,6 +112,17 @@ fn an_import_keeps_codes_and_scales_bit_for_bit() {
     }
 }
 
+/// So that an export of what was imported is refused as one of the source is.
+#[test]
+fn an_import_remembers_a_training_that_is_not_finished() {
+    let dir = testkit::temp_dir();
+    let mut model = native(&dir.path().join("native"), &base());
+    model.lambda = Some(0.3);
+    let out = dir.path().join("again");
+    import(&model, &out, &mut ()).unwrap();
+    assert_eq!(checkpoint::open(&out).unwrap().unfinished(), Some(0.3));
+}
+
 #[test]
 fn a_dense_network_is_packed_only_when_asked_to() {
     let dir = testkit::temp_dir();

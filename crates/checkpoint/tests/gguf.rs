@@ -5,7 +5,7 @@ use formats::FileError;
 use formats::gguf::{Array, Declaration, File, Value as Meta, Writer};
 use formats::quant::{self, BlockFormat};
 use model::reference::Network;
-use model::{Config, Encoding, LinearKind, NormPlacement, RopeStyle, Weights};
+use model::{Config, Encoding, LinearKind, NormPlacement, RopeScaling, RopeStyle, Weights};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -139,6 +139,20 @@ fn what_has_not_reached_lambda_1_is_written_only_where_that_is_asked_for() {
     }
     let asked = gguf::Options { quantize: true, ..options("f16", "f16") };
     gguf::export(&model, &out, &asked, &mut ()).unwrap();
+}
+
+#[test]
+fn what_is_not_finite_is_not_written() {
+    let dir = testkit::temp_dir();
+    let mut weights = Weights::random(&base(), 5);
+    weights.data[3] = f32::NAN;
+    let damaged = Loaded { source: Box::new(weights), ..native(&dir.path().join("native"), &base()) };
+    for embedding in ["f16", "q8_0", "q6_k"] {
+        let out = dir.path().join("model.gguf");
+        let error =
+            gguf::export(&damaged, &out, &options("i2_s", embedding), &mut ()).unwrap_err().to_string();
+        assert!(error.contains("'embedding' holds a value that is not finite") && !out.exists(), "{error}");
+    }
 }
 
 /// A tokenizer of the shared data goes into a file and comes out with the same ids.
@@ -275,6 +289,72 @@ fn small(dir: &Path) -> PathBuf {
     let path = dir.join("model.gguf");
     gguf::export(&model, &path, &options("f16", "f16"), &mut ()).unwrap();
     path
+}
+
+/// The file at `path` with its projections in another format.
+fn reencoded(path: &Path, kind: &str) -> PathBuf {
+    let file = File::open(path).unwrap();
+    let format_of =
+        |name: &str, own| if name.starts_with("blk") && !name.contains("norm") { format(kind) } else { own };
+    let declared = file.tensors().map(|info| Declaration {
+        name: info.name.clone(),
+        shape: info.shape.clone(),
+        format: format_of(&info.name, info.format.clone().unwrap()),
+    });
+    let declared: Vec<Declaration> = declared.collect();
+    let out = path.with_extension(format!("{kind}.gguf"));
+    let mut writer = Writer::create(&out, file.metadata(), &declared).unwrap();
+    for tensor in &declared {
+        let own = file.tensor(&tensor.name).unwrap();
+        let mut values = vec![0.0; own.info.elements()];
+        own.f32_into(0, &mut values).unwrap();
+        let mut bytes = vec![0; tensor.format.bytes_for(values.len()).unwrap()];
+        tensor.format.encoder().unwrap()(&values, &mut bytes);
+        writer.write(&tensor.name, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    out
+}
+
+#[test]
+fn ternary_weights_in_blocks_of_values_keep_their_scale_or_are_warned_about() {
+    let dir = testkit::temp_dir();
+    let path = small(dir.path());
+    let expected = checkpoint::open(&path).unwrap();
+    let Encoding::Ternary { scale } = expected.source.encoding("layers.1.gate").unwrap() else { panic!() };
+    let kept = checkpoint::open(&reencoded(&path, "q8_0")).unwrap();
+    let Encoding::Ternary { scale: kept_scale } = kept.source.encoding("layers.1.gate").unwrap() else {
+        panic!()
+    };
+    assert!((kept_scale / scale - 1.0).abs() < 1.0 / 1024.0, "{kept_scale} for {scale}");
+    let codes = |model: &Loaded| {
+        let mut codes = vec![0; 32 * 32];
+        model.source.read_codes("layers.1.gate", 0..32, &mut codes).unwrap();
+        codes
+    };
+    assert_eq!(codes(&kept), codes(&expected));
+    assert!(kept.warnings.iter().all(|warning| !warning.contains("ternarised")), "{:?}", kept.warnings);
+    let blurred = checkpoint::open(&reencoded(&path, "q4_0")).unwrap();
+    let warned =
+        blurred.warnings.iter().any(|warning| warning.contains("14 projections") && warning.contains("Q4_0"));
+    assert!(warned, "{:?}", blurred.warnings);
+}
+
+#[test]
+fn a_factor_without_a_type_scales_linearly() {
+    let dir = testkit::temp_dir();
+    let path = small(dir.path());
+    let key = |name: &str| format!("bitnet.{name}");
+    let scaling = |keys: &[(&str, Meta)]| {
+        checkpoint::open(&changed(&path, keys, &[])).map(|model| model.config().rope_scaling)
+    };
+    let linear = |factor| Some(RopeScaling::Linear { factor });
+    let (former, factor, kind) =
+        (key("rope.scale_linear"), key("rope.scaling.factor"), key("rope.scaling.type"));
+    assert_eq!(scaling(&[(&former, Meta::F32(4.0))]).unwrap(), linear(4.0));
+    assert_eq!(scaling(&[(&factor, Meta::F32(2.0)), (&former, Meta::F32(4.0))]).unwrap(), linear(2.0));
+    assert_eq!(scaling(&[(&former, Meta::F32(0.0))]).unwrap(), None);
+    assert_eq!(scaling(&[(&kind, Meta::String("none".into())), (&factor, Meta::F32(2.0))]).unwrap(), None);
 }
 
 #[test]

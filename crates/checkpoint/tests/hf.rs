@@ -116,12 +116,20 @@ fn changed(name: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
 #[test]
 fn what_cannot_be_read_is_refused_with_its_name() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change, &str); 14] = [
+    let cases: [(&str, Change, &str); 15] = [
         ("llama", |c| c["architectures"] = json!(["LlamaForCausalLMs"]), "nearest known: LlamaForCausalLM"),
         ("llama", |c| c["architectures"] = json!(["GPT2LMHeadModel"]), "known are BitNetForCausalLM"),
         ("llama", |c| c["quantization_config"] = json!({"quant_method": "gptq"}), "the method 'gptq'"),
         ("bitnet-online", |c| c["hidden_act"] = json!("relu"), "did you mean 'relu2'?"),
         ("bitnet-online", |c| c["quantization_config"]["linear_class"] = json!("autobit"), "autobitlinear"),
+        (
+            "bitnet-online",
+            |c| {
+                c["quantization_config"]["modules_to_not_convert"] =
+                    json!(["lm_head", "model.layers.0.mlp.down_proj"]);
+            },
+            "leaves 'model.layers.0.mlp.down_proj' as it was",
+        ),
         ("bitnet-online", |c| c["quantization_config"]["use_rms_norm"] = json!(true), "use_rms_norm"),
         ("llama-bitlinear", |c| c["quantization_config"] = json!(null), "no quantization_config says how"),
         ("bitnet-online", |c| c["quantization_config"]["quantization_mode"] = json!("offline"), "are packed"),
@@ -193,6 +201,16 @@ fn a_sliding_window_cuts_the_context_and_says_so() {
     let loaded = checkpoint::open(&golden().join("mistral")).unwrap();
     assert_eq!(loaded.config().context, 128);
     assert!(loaded.warnings[0].contains("window of 128"), "{:?}", loaded.warnings);
+    // Without the key transformers takes 4096, and null for none.
+    let context = |change: fn(&mut serde_json::Map<String, Value>)| {
+        let folder = changed("mistral", |config| {
+            config["max_position_embeddings"] = json!(8192);
+            change(config.as_object_mut().unwrap());
+        });
+        checkpoint::open(folder.path()).unwrap().config().context
+    };
+    assert_eq!(context(|config| _ = config.remove("sliding_window")), 4096);
+    assert_eq!(context(|config| _ = config.insert("sliding_window".into(), Value::Null)), 8192);
 }
 
 /// Every truncation and many flipped bytes of every file: a sentence or a model, never a panic.

@@ -1,7 +1,7 @@
-//! Ctrl-C, SIGTERM and SIGUSR1 as a flag: the first asks for an orderly end, the second ends at once.
+//! Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 as a flag: the first asks for an orderly end, the second ends at once.
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +14,9 @@ const EXIT_AT_ONCE: i32 = 130;
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens from now on. SIGUSR1 is what `mpirun` passes on to its ranks, and Slurm can send before the time is up.
+    /// Listens from now on. A terminal that is closed sends SIGHUP; SIGUSR1 is what `mpirun` passes on to its ranks, and Slurm can send before the time is up.
     pub fn install() -> Result<Self> {
-        Self::listen(&[SIGINT, SIGTERM, SIGUSR1])
+        Self::listen(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1])
     }
 
     /// Listens to Ctrl-C only; SIGTERM ends the program as ever.

@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use journal::events::{Event, Kind};
 use journal::metrics::Step;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 use train::Observer;
 
@@ -24,7 +24,7 @@ pub struct Watch {
 impl Watch {
     /// For a run of `total` steps of which `done` are done.
     pub fn new(done: u64, total: u64) -> Self {
-        let is_terminal = std::io::stderr().is_terminal();
+        let is_terminal = io::stderr().is_terminal();
         let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target).with_position(done);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed} of {duration}");
@@ -40,8 +40,13 @@ impl Watch {
 
     /// A line that leaves the bar whole.
     pub fn say(&self, line: &str) {
-        if self.is_terminal { self.bar.suspend(|| eprintln!("{line}")) } else { eprintln!("{line}") }
+        if self.is_terminal { self.bar.suspend(|| tell(line)) } else { tell(line) }
     }
+}
+
+/// Writes a line to stderr; where nobody reads it, or its disk is full, the training that it tells of goes on.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn smooth(shown: &mut Option<f64>, new: f64) -> f64 {
@@ -69,7 +74,7 @@ impl Observer for Watch {
             let tokens = (total - done) as f64 * step.tokens as f64 / done as f64;
             let left = Duration::from_secs_f64((tokens / speed).clamp(0.0, 1e9));
             let left = indicatif::HumanDuration(left);
-            eprintln!("step {done}/{total}  loss {loss:.3}  {speed:.0} tokens/s  {left} left");
+            tell(&format!("step {done}/{total}  loss {loss:.3}  {speed:.0} tokens/s  {left} left"));
         }
     }
 

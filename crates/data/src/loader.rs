@@ -40,6 +40,8 @@ pub struct LoaderOptions {
     pub sequence: usize,
     /// Determines mixture and order.
     pub seed: u64,
+    /// Whether a token sees its own document only; else all that is before it in the window.
+    pub document_mask: bool,
 }
 
 /// Inputs and targets of one step, all (B, T) row-major.
@@ -190,6 +192,9 @@ impl Loader {
                     starts.fill(0);
                 }
             }
+        }
+        if !self.options.document_mask {
+            batch.starts.fill(0);
         }
         true
     }

@@ -172,10 +172,12 @@ impl Plan {
         let only = self.entries.iter_mut().find(|e| e.fate != Fate::Drop).expect("one document");
         only.fate = Fate::Cut(cut);
         self.warnings.push(format!(
-            "there is only one document: its last {} bytes are the validation text; part it by \
-             '{}' lines if it is several",
+            "there is only one document: its last {} bytes are the validation text; part it by {} if it is several",
             text.len() - cut,
-            options.source.separator
+            match options.source.separator.as_str() {
+                "" => "lines of a --separator".to_owned(),
+                separator => format!("'{separator}' lines"),
+            }
         ));
         Ok(())
     }

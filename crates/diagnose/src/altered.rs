@@ -7,6 +7,7 @@ use formats::quant::I2sLayout;
 use model::{Activation, Config, Encoding, LinearKind, RopeStyle, Source, quantize};
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -27,6 +28,24 @@ pub enum Change {
     WeightsOnly,
     /// latent weights, computed densely
     FullPrecision,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Activation(Activation::Relu2) => write!(f, "the gate ReLU²"),
+            Self::Activation(Activation::Silu) => write!(f, "the gate SiLU"),
+            Self::InverseScales => write!(f, "scales that are stored as 1/γ"),
+            Self::RopeStyle(RopeStyle::RotateHalf) => write!(f, "RoPE pairs of halves"),
+            Self::RopeStyle(RopeStyle::Interleaved) => write!(f, "RoPE pairs of neighbours"),
+            Self::Layout(I2sLayout::X86) => write!(f, "I2_S tensors as x86 lays them"),
+            Self::Layout(I2sLayout::Arm) => write!(f, "I2_S tensors as ARM lays them"),
+            Self::Bits(BitOrder::LowFirst) => write!(f, "the first weight in a byte's low bits"),
+            Self::Bits(BitOrder::HighFirst) => write!(f, "the first weight in a byte's high bits"),
+            Self::WeightsOnly => write!(f, "activations in full precision"),
+            Self::FullPrecision => write!(f, "latent weights in full precision"),
+        }
+    }
 }
 
 impl Change {

@@ -30,7 +30,7 @@ pub fn write(patient: &Patient, changes: &[Change], out: &Path) -> Result<String
             checkpoint::import(&loaded, out, &mut ()).map(|_| ())?
         }
     }
-    let fixed: Vec<String> = changes.iter().map(|change| format!("{change:?}")).collect();
+    let fixed: Vec<String> = changes.iter().map(Change::to_string).collect();
     Ok(format!("{} holds the model with {}", out.display(), fixed.join(", ")))
 }
 

@@ -100,7 +100,7 @@ pub enum InferError {
     /// A model folder without a tokenizer, where text has to be read or written.
     #[error(
         "{}: there is no tokenizer.json, so text cannot become token ids; \
-         copy the tokenizer.json of the run there, or work on ids (logits --ids)",
+         name one with --tokenizer FILE, or work on ids (logits --ids)",
         path.display()
     )]
     NoTokenizer {

@@ -172,7 +172,8 @@ kernels::multiversion! {
         for (((high, low), facts), (lower, upper)) in sums.zip(facts).zip(lower.iter_mut().zip(upper)) {
             let sum = 256.0 * f64::from(*high) + f64::from(*low);
             let middle = sum * f64::from(facts.scale) * input.unit;
-            let margin = f64::from(facts.error) * input.norm + f64::from(facts.norm) * input.error;
+            let margin =
+                f64::from(facts.error) * input.norm + f64::from(facts.norm) * input.error + input.least;
             let (least, most) = ((middle - margin) as f32, (middle + margin) as f32);
             *lower = if least.is_nan() { f32::NEG_INFINITY } else { least };
             *upper = if most.is_nan() { f32::INFINITY } else { most };
@@ -288,6 +289,8 @@ struct Input {
     norm: f64,
     /// what the high half alone and both halves leave out, and the rounding of a product in f32, as shares of ‖w‖
     errors: [f64; 2],
+    /// the rounding of terms and bounds that are too small for shares
+    least: f64,
 }
 
 /// An [`Input`] by one or both of its halves.
@@ -296,6 +299,7 @@ struct Approximate {
     unit: f64,
     norm: f64,
     error: f64,
+    least: f64,
 }
 
 impl Input {
@@ -320,11 +324,14 @@ impl Input {
         let norm = hats.into_iter().fold(norm, f64::max).sqrt() * (1.0 + 1e-9);
         // A sum of K products in f32 is wrong by at most about K·2⁻²⁴·‖w‖‖x‖; 8 more for the rounding of the bounds.
         let rounding = (x.len() + 8) as f64 * 2f64.powi(-24) * norm;
-        Self { unit, norm, errors: errors.map(|error| error.sqrt() * (1.0 + 1e-9) + rounding) }
+        let errors = errors.map(|error| error.sqrt() * (1.0 + 1e-9) + rounding);
+        // Near zero the steps of f32 are 2⁻¹⁴⁹, whatever is rounded.
+        Self { unit, norm, errors, least: (x.len() + 8) as f64 * 2f64.powi(-149) }
     }
 
     fn with(&self, halves: Halves) -> Approximate {
-        Approximate { unit: self.unit, norm: self.norm, error: self.errors[halves as usize - 1] }
+        let error = self.errors[halves as usize - 1];
+        Approximate { unit: self.unit, norm: self.norm, error, least: self.least }
     }
 }
 
@@ -353,7 +360,7 @@ kernels::multiversion! {
 
 /// The root of a sum of squares, rounded up.
 fn up(squares: f64) -> f32 {
-    (squares.sqrt() * (1.0 + 1e-6)) as f32
+    ((squares.sqrt() * (1.0 + 1e-6)) as f32).next_up()
 }
 
 /// The k-th greatest of the values of all panels, each with its greatest value; −∞ where they are fewer. Those found so far are
@@ -439,6 +446,19 @@ mod tests {
         assert_eq!(best[0], [(0, 0.0), (1, 0.0)]);
         assert!(best[1].len() == 1 && best[1][0].1.is_nan());
         assert_eq!(best[2], [0, 1, 2, 3].map(|row| (row, 0.0)));
+    }
+
+    #[test]
+    fn what_underflows_hides_no_row() {
+        let (pool, columns, tiny) = (Pool::new(1), 64, 2f32.powi(-75));
+        let mut values = vec![tiny * (1.0 + 2f32.powi(-7)); columns];
+        values.extend([vec![96.0 * tiny], vec![0.0; columns - 1]].concat());
+        let table = Table::of(values, columns);
+        let screen = Screen::new(&pool, &table).unwrap();
+        let x = vec![tiny; columns];
+        let expected = all(&table, &x, 1);
+        let mut scratch = Scratch::new(2, columns, 1);
+        screen.best(&pool, &table, (&x, &[1]), &mut scratch, |_, best| assert_eq!(best, expected));
     }
 
     #[test]

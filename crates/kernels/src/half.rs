@@ -29,7 +29,8 @@ pub(crate) fn from_f16(bits: u16) -> f32 {
     f32::from_bits(moved | special | u32::from(bits & 0x8000) << 16)
 }
 
-/// The nearest binary16, half to even; beyond ±65504 it is that bound, so that nothing finite becomes infinite.
+/// The nearest binary16, half to even; beyond ±65504 it is that bound, so that nothing finite becomes infinite. What is not
+/// finite stays so.
 #[inline(always)]
 fn to_f16(value: f32) -> u16 {
     const LARGEST: f32 = 65504.0;
@@ -41,7 +42,9 @@ fn to_f16(value: f32) -> u16 {
     // Below the normal numbers the steps are 2^(-24): adding 0.5 leaves the rounded number of steps in the low bits.
     let subnormal = ((magnitude + 0.5).to_bits() - 0.5f32.to_bits()) as u16;
     let normal = ((bits + 0x0fff + ((bits >> 13) & 1)).wrapping_sub(112 << 23) >> 13) as u16;
-    sign | if bits < NORMAL { subnormal } else { normal }
+    let finite = if bits < NORMAL { subnormal } else { normal };
+    let special = if value.is_nan() { 0x7e00 } else { 0x7c00 };
+    sign | if value.is_finite() { finite } else { special }
 }
 
 multiversion! {
@@ -57,7 +60,7 @@ multiversion! {
         out.iter_mut().zip(bits).for_each(|(out, bits)| *out = from_f16(*bits));
     }
 
-    /// The nearest binary16 numbers, half to even; beyond ±65504 that bound.
+    /// The nearest binary16 numbers, half to even; beyond ±65504 that bound. What is not finite stays so.
     pub fn narrow_f16(values: &[f32], out: &mut [u16]) {
         assert_eq!(values.len(), out.len());
         out.iter_mut().zip(values).for_each(|(out, value)| *out = to_f16(*value));
@@ -133,7 +136,9 @@ mod tests {
             assert_eq!(to_f16(f32::from_bits(half.to_bits() - 1)), bits);
             assert_eq!(to_f16(f32::from_bits(half.to_bits() + 1)), bits + 1);
         }
-        assert_eq!(to_f16(f32::INFINITY), 0x7bff);
+        assert_eq!([f32::MAX, f32::MIN].map(to_f16), [0x7bff, 0xfbff]);
+        assert_eq!([f32::INFINITY, f32::NEG_INFINITY].map(to_f16), [0x7c00, 0xfc00]);
+        assert!(from_f16(to_f16(f32::NAN)).is_nan() && from_f16(to_f16(-f32::NAN)).is_nan());
         assert_eq!(to_f16(-1e9), 0xfbff);
     }
 

@@ -9,6 +9,7 @@ use crate::TrainError;
 use crate::loss::logits::Candidate;
 use crate::step::MicroBatch;
 use checkpoint::Loaded;
+use data::IGNORE;
 use formats::{FileError, atomic, bounded};
 use half::f16;
 use model::Layout;
@@ -28,6 +29,8 @@ pub(crate) struct Cache {
     k: usize,
     /// what every name begins with
     teacher: Sha256,
+    /// V
+    vocabulary: usize,
     bytes: Vec<u8>,
 }
 
@@ -35,7 +38,8 @@ impl Cache {
     /// Opens the folder, which is made where it is not there, for what `teacher` says.
     pub(crate) fn open(folder: &Path, k: usize, teacher: &Loaded) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(|error| FileError::io(folder, "create", &error))?;
-        Ok(Self { folder: folder.to_owned(), k, teacher: mark(teacher)?, bytes: Vec::new() })
+        let vocabulary = teacher.config().vocabulary;
+        Ok(Self { folder: folder.to_owned(), k, teacher: mark(teacher)?, vocabulary, bytes: Vec::new() })
     }
 
     /// Fills `candidates (T, K)` if the slice is there and sound.
@@ -67,7 +71,9 @@ impl Cache {
             candidate.id = u32::from_le_bytes(id.try_into().expect("four bytes"));
             candidate.value = f16::from_le_bytes(value.try_into().expect("two bytes")).to_f32();
         }
-        Ok(true)
+        let sound =
+            |candidate: &Candidate| (candidate.id as usize) < self.vocabulary && candidate.value.is_finite();
+        Ok(candidates.iter().all(sound))
     }
 
     /// Keeps the candidates of a slice.
@@ -91,6 +97,9 @@ impl Cache {
         for ids in [slice.tokens, slice.starts] {
             hash.update(bytemuck::cast_slice::<u32, u8>(ids));
         }
+        // Candidates are chosen where a target is scored.
+        let scored: Vec<u8> = slice.targets.iter().map(|target| u8::from(*target != IGNORE)).collect();
+        hash.update(scored);
         let name: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(format!("{name}.top{}.zst", self.k))
     }
@@ -106,4 +115,36 @@ fn mark(teacher: &Loaded) -> Result<Sha256, FileError> {
         hash.update(bytemuck::cast_slice::<f32, u8>(&row));
     }
     Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_what_was_kept_for_the_same_scored_positions() {
+        let folder = testkit::temp_dir();
+        let mut cache = Cache {
+            folder: folder.path().to_owned(),
+            k: 2,
+            teacher: Sha256::new(),
+            vocabulary: 10,
+            bytes: Vec::new(),
+        };
+        let slice = MicroBatch { tokens: &[1, 2], targets: &[2, IGNORE], starts: &[0, 0] };
+        let candidate = |id, value| Candidate { id, value, gradient: 0.0 };
+        let mut kept = [candidate(9, 1.5), candidate(0, -2.0), candidate(3, 0.25), candidate(4, 0.0)];
+        cache.keep(slice, &kept).unwrap();
+        let mut found = [candidate(0, 0.0); 4];
+        assert!(cache.find(slice, &mut found));
+        assert!(found.iter().zip(&kept).all(|(a, b)| (a.id, a.value) == (b.id, b.value)));
+        let others = MicroBatch { targets: &[2, 5], ..slice };
+        assert!(!cache.find(others, &mut found), "other positions are scored");
+        cache.vocabulary = 9;
+        assert!(!cache.find(slice, &mut found), "an id that the network has not");
+        cache.vocabulary = 10;
+        kept[1].value = f32::NAN;
+        cache.keep(slice, &kept).unwrap();
+        assert!(!cache.find(slice, &mut found), "a value that is no number");
+    }
 }

@@ -131,7 +131,12 @@ fn insert_sub_norms(config: &RunConfig, plain: Weights, material: &Material) -> 
 
 fn first_batch(config: &RunConfig, material: &Material) -> Result<Batch, TrainError> {
     let train = &config.train;
-    let options = LoaderOptions { batch: train.batch, sequence: train.sequence, seed: train.seed };
+    let options = LoaderOptions {
+        batch: train.batch,
+        sequence: train.sequence,
+        seed: train.seed,
+        document_mask: train.document_mask,
+    };
     let mut batch = Batch::default();
     material.loader(Split::Train, options)?.next(&mut batch);
     Ok(batch)

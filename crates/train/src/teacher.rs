@@ -77,6 +77,12 @@ impl Waiting {
 
 /// The network of a teacher.
 fn network(model: &Loaded, dimensions: Dimensions, threads: usize) -> Result<Network, TrainError> {
+    if let Some(lambda) = model.unfinished() {
+        let reason = format!(
+            "its training had reached λ = {lambda:.3} of 1, so the ternary network it would teach as is another, much worse model; take it to λ = 1 first, or teach by what it was healed from"
+        );
+        return Err(TrainError::Teacher { path: model.path.clone(), reason });
+    }
     let needed = 4 * model.config().parameters() as u64;
     let free = available_memory().unwrap_or(u64::MAX);
     if needed > free {

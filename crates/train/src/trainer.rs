@@ -159,9 +159,6 @@ impl Trainer {
         let train = &self.config.train;
         let Point { step, lr, weight_decay, lambda } = self.schedule.at(self.state.step);
         self.train.next(&mut self.batch);
-        if !train.document_mask {
-            self.batch.starts.fill(0);
-        }
         self.engine.begin(lambda as f32, self.share.accumulation);
         if let (Some(lesson), Some(distill)) = (&mut self.engine.network.lesson, &self.config.distill) {
             lesson.begin(distill.weights(step, train.steps));

@@ -170,20 +170,35 @@ impl Reader<'_> {
         Ok(self.architecture.activation)
     }
 
+    /// The factor of a linear scaling, under its key or the former one; 0 and 1 scale nothing.
+    fn rope_factor(&self) -> Result<Option<f64>, FileError> {
+        let keys = ["rope.scaling.factor", "rope.scale_linear"].map(|key| self.key(key));
+        let Some(key) = keys.iter().find(|key| self.file.get(key).is_some()) else { return Ok(None) };
+        let factor = f64::from(self.file.f32(key)?);
+        Ok((factor != 0.0 && factor != 1.0).then_some(factor))
+    }
+
     /// Scaling by keys, or by the divisors that converters write for Llama-3.1.
     fn rope_scaling(&self, config: &Config) -> Result<Option<RopeScaling>, FileError> {
         let key = self.key("rope.scaling.type");
-        let kind = if self.file.get(&key).is_some() { self.file.str(&key)? } else { "none" };
-        match kind {
-            "none" | "" => (),
-            "linear" => {
-                let factor = f64::from(self.file.f32(&self.key("rope.scaling.factor"))?);
-                return Ok(Some(RopeScaling::Linear { factor }));
+        let linear = match self.file.get(&key) {
+            // llama.cpp takes a factor without a type for a linear one.
+            None => true,
+            Some(_) => match self.file.str(&key)? {
+                "linear" => true,
+                "none" | "" => false,
+                other => return Err(self.unfit(format!("its rope scaling '{other}' is not supported"))),
+            },
+        };
+        let factor = if linear { self.rope_factor()? } else { None };
+        match (factor, self.file.has(names::ROPE_FACTORS)) {
+            (Some(factor), false) => return Ok(Some(RopeScaling::Linear { factor })),
+            (Some(_), true) => {
+                let what = format!("it has a linear rope scaling and '{}' at once", names::ROPE_FACTORS);
+                return Err(self.unfit(what));
             }
-            other => return Err(self.unfit(format!("its rope scaling '{other}' is not supported"))),
-        }
-        if !self.file.has(names::ROPE_FACTORS) {
-            return Ok(None);
+            (None, false) => return Ok(None),
+            (None, true) => (),
         }
         let tensor = self.file.tensor(names::ROPE_FACTORS)?;
         let half = config.head_size / 2;

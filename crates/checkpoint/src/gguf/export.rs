@@ -173,6 +173,12 @@ impl Rounded<'_> {
             } else {
                 let encode = self.encoder(self.format(named), path)?;
                 convert::values(self.inner, named, |piece| {
+                    if !piece.iter().all(|value| value.is_finite()) {
+                        let what = format!("tensor '{}' holds a value that is not finite", named.name);
+                        let remedy =
+                            "the model is damaged or its training diverged: take another checkpoint of it";
+                        return Err(FileError::new(path, Kind::Unfit, what, remedy));
+                    }
                     let mut bytes = vec![0; self.bytes(self.format(named), piece.len())];
                     encode(piece, &mut bytes);
                     writer.write(&stored, &bytes)

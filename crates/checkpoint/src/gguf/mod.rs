@@ -8,6 +8,7 @@ mod vocabulary;
 
 pub use export::{Options, export};
 
+use crate::special::SpecialTokens;
 use formats::gguf::{File, Tensor, Value};
 use formats::quant::{I2sLayout, Scale};
 use formats::{FileError, Kind, nearest};
@@ -52,6 +53,8 @@ pub struct Extras {
     pub end_ids: Vec<u32>,
     /// id that begins a text
     pub bos: Option<u32>,
+    /// the tokens of the ids that begin and end a text
+    pub special: SpecialTokens,
     /// what was taken for granted, a sentence each
     pub warnings: Vec<String>,
 }
@@ -75,6 +78,7 @@ pub fn open(path: &Path, layout: I2sLayout) -> Result<(Gguf, Extras), FileError>
     let mut projections = tensors.tensors().iter().filter(|named| named.is_projection());
     if config.sub_norms || projections.all(|named| places[&named.name].scale.is_some()) {
         config.linear = LinearKind::Ternary;
+        extras.warnings.extend(blurred(&file, &tensors, &places)?);
     } else {
         // codes of some projections only: they are weights like the others
         places.values_mut().for_each(|place| place.scale = None);
@@ -134,11 +138,36 @@ fn place(file: &File, named: &Named) -> Result<Place, FileError> {
     }
 }
 
-/// γ where a float tensor holds only −γ, 0 and γ, as converters of BitNet write them; `None` for any other.
-fn three_values(tensor: &Tensor, named: &Named) -> Result<Option<f32>, FileError> {
-    if !matches!(tensor.format.name(), "F32" | "F16" | "BF16") {
-        return Ok(None);
+/// What is to be said of a ternary network's projections that the file keeps in quantised blocks whose values are not three: they
+/// are ternarised like latent weights, and where they came from ternary ones these and their scale are lost.
+fn blurred(
+    file: &File,
+    layout: &Layout,
+    places: &HashMap<String, Place>,
+) -> Result<Option<String>, FileError> {
+    let mut found = Vec::new();
+    for named in layout.tensors().iter().filter(|named| named.is_projection()) {
+        let place = &places[&named.name];
+        let tensor = file.tensor(&place.stored)?;
+        if place.scale.is_none() && tensor.format.block_elements() > 1 {
+            found.push(tensor);
+        }
     }
+    Ok(found.first().map(|first| {
+        format!(
+            "{}: {} projections of a ternary network are kept in {} or the like ('{}' is the first) with other values than \
+             -γ, 0 and γ; they are ternarised as latent weights, and a scale that was their own is lost: convert the model from its \
+             Hugging Face folder to i2_s, tq1_0 or tq2_0",
+            file.path().display(),
+            found.len(),
+            first.format.name(),
+            first.info.name
+        )
+    }))
+}
+
+/// γ where a tensor of values holds only −γ, 0 and γ, as converters of BitNet write them; `None` for any other.
+fn three_values(tensor: &Tensor, named: &Named) -> Result<Option<f32>, FileError> {
     let mut row = vec![0.0f32; named.slot.cols];
     let mut scale = 0.0;
     for number in 0..named.slot.rows {
@@ -187,15 +216,18 @@ fn extras(file: &File) -> Result<Extras, FileError> {
     }
     end_ids.sort_unstable();
     end_ids.dedup();
-    let template = "tokenizer.chat_template";
-    let chat_template = match file.get(template) {
-        Some(_) => Some(file.str(template)?.to_owned()),
-        None => None,
-    };
     let bos = id("tokenizer.ggml.bos_token_id");
     let mut warnings = Vec::new();
     let tokenizer = tokenizer::json(file, bos, &mut warnings)?;
-    Ok(Extras { tokenizer, chat_template, end_ids, bos, warnings })
+    let tokens = file.strings("tokenizer.ggml.tokens").unwrap_or_default();
+    let token = |id: Option<u32>| tokens.get(id? as usize).cloned();
+    let special = SpecialTokens { bos: token(bos), eos: token(id(END_KEYS[0])) };
+    let template = "tokenizer.chat_template";
+    let chat_template = match file.get(template) {
+        Some(_) => Some(special.bind(file.str(template)?.to_owned())),
+        None => None,
+    };
+    Ok(Extras { tokenizer, chat_template, end_ids, bos, special, warnings })
 }
 
 impl Gguf {

@@ -150,7 +150,14 @@ impl Reader<'_> {
                 )));
             }
         };
-        Ok((LinearKind::Ternary, storage))
+        let spared = quantised.get("modules_to_not_convert").and_then(Value::as_array);
+        let spared = spared.into_iter().flatten().filter_map(Value::as_str);
+        match spared.into_iter().find(|name| name.ends_with("_proj") || name.contains("layers.")) {
+            Some(name) => Err(self.unfit(format!(
+                "quantization_config.modules_to_not_convert leaves '{name}' as it was; all projections are ternary here, or none"
+            ))),
+            None => Ok((LinearKind::Ternary, storage)),
+        }
     }
 
     fn network(
@@ -216,7 +223,12 @@ impl Reader<'_> {
         };
         let slides = family == Family::Mistral
             || matches!(family, Family::Qwen2 | Family::Qwen3) && self.flag("use_sliding_window")?;
-        match self.size("sliding_window")? {
+        let window = match self.size("sliding_window")? {
+            // Mistral's default in transformers; null says that there is none.
+            None if family == Family::Mistral && self.json.get("sliding_window").is_none() => Some(4096),
+            window => window,
+        };
+        match window {
             Some(window) if slides && window < context => {
                 warnings.push(format!(
                     "{}: it attends to a window of {window} tokens; the context is limited to these, of {context}",

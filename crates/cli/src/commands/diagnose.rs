@@ -50,7 +50,8 @@ struct Examine {
     /// Exit code 1 from this severity on
     #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Error)]
     fail_on: FailOn,
-    /// Write the model with what probes have proved put right (activation, scales, layout, pairing), in its own format
+    /// Write the model with what probes have proved put right (activation, scales, layout, pairing), in its own format; a
+    /// llama2.c file becomes the folder of a native checkpoint
     #[arg(long, value_name = "OUT", conflicts_with = "no_probes")]
     fix: Option<PathBuf>,
     /// Print one JSON object
@@ -141,14 +142,13 @@ fn examine(args: &Examine, path: PathBuf) -> Result<ExitCode> {
         findings.extend(examined.findings.iter().cloned());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     }
-    let fixed = match &args.fix {
-        Some(out) => Some(diagnose::fix::write(&patient, &examined.fixes, out)?),
-        None => None,
-    };
+    let fixed = args.fix.as_ref().map(|out| diagnose::fix::write(&patient, &examined.fixes, out)).transpose();
+    let told = fixed.as_ref().ok().and_then(|fixed| fixed.as_deref());
     match args.json {
-        true => print_json(&patient, &findings, &examined, fixed.as_deref())?,
-        false => print(&findings, &examined, fixed.as_deref()),
+        true => print_json(&patient, &findings, &examined, told)?,
+        false => print(&findings, &examined, told),
     }
+    fixed?;
     let worst = findings.iter().map(|finding| finding.severity).max();
     Ok(ExitCode::from(u8::from(worst.is_some_and(|worst| worst >= args.fail_on.severity()))))
 }

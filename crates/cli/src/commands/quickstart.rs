@@ -6,7 +6,7 @@ use crate::interrupt::Interrupt;
 use ::data::{PrepareOptions, generated};
 use ::train::config::SourceConfig;
 use ::train::{RunConfig, Trainer, pace};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use checkpoint::OpenOptions;
 use infer::{EngineOptions, Model, Options, Sampling};
 use std::io::Write;
@@ -46,11 +46,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let out = args.out.clone().unwrap_or_else(free_folder);
     let (tokenizer, shards, run) = (out.join("tokenizer.json"), out.join("data"), out.join("run"));
+    let corpus_file = out.join("corpus.txt");
+    if let Some(there) = [&corpus_file, &tokenizer, &shards, &run].into_iter().find(|path| path.exists()) {
+        bail!(
+            "{} is there already, and quickstart would write it anew; choose another --out, or go on with a run by 'trilobit train --out {} --resume'",
+            there.display(),
+            run.display()
+        );
+    }
     std::fs::create_dir_all(&out).with_context(|| format!("{}: cannot create the folder", out.display()))?;
 
     eprintln!("1/4 text");
     let documents = documents(args.text.as_deref())?;
-    let corpus_file = out.join("corpus.txt");
     corpus::write(&documents, &corpus_file)?;
 
     eprintln!("2/4 tokenizer");

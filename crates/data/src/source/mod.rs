@@ -227,7 +227,7 @@ fn to_text(bytes: Vec<u8>, path: &Path, offset: u64, lossy: bool) -> Result<Stri
     };
     let remedy = match is_utf16 {
         true => "convert it with 'iconv -f UTF-16 -t UTF-8'",
-        false => "leave it out, convert it to UTF-8, or give --lossy to replace what is no text",
+        false => "leave it out, or convert it to UTF-8; 'data prepare --lossy' replaces what is no text",
     };
     Err(DataError::content(path, what, remedy))
 }

@@ -22,7 +22,7 @@ fn read(files: &[PathBuf], template: &str, sequence: usize) -> Result<Chats, Dat
 }
 
 fn loader(chats: &Arc<Chats>, split: Split, batch: usize, seed: u64) -> Loader {
-    let options = LoaderOptions { batch, sequence: chats.sequence(), seed };
+    let options = LoaderOptions { batch, sequence: chats.sequence(), seed, document_mask: true };
     Loader::of_chats(chats.clone(), split, options).unwrap()
 }
 

@@ -24,7 +24,7 @@ fn source(name: &str, weight: f64) -> Source {
 }
 
 fn options(batch: usize, sequence: usize, seed: u64) -> LoaderOptions {
-    LoaderOptions { batch, sequence, seed }
+    LoaderOptions { batch, sequence, seed, document_mask: true }
 }
 
 fn open(sources: &[Source], split: Split, options: LoaderOptions) -> Loader {
@@ -39,6 +39,21 @@ fn take(loader: &mut Loader, count: usize) -> Vec<Batch> {
             batch.clone()
         })
         .collect()
+}
+
+#[test]
+fn without_the_document_mask_a_token_sees_all_of_its_window() {
+    for split in [Split::Train, Split::Valid] {
+        let open = |document_mask| {
+            open(&[source("a", 1.0)], split, LoaderOptions { document_mask, ..options(2, 32, 7) })
+        };
+        let (masked, whole) = (take(&mut open(true), 4), take(&mut open(false), 4));
+        for (masked, whole) in masked.iter().zip(&whole) {
+            assert_eq!((&masked.tokens, &masked.targets), (&whole.tokens, &whole.targets));
+            assert!(whole.starts.iter().all(|start| *start == 0));
+        }
+        assert!(masked.iter().any(|batch| batch.starts.iter().any(|start| *start > 0)));
+    }
 }
 
 /// All tokens of a split and whether each begins a document, by way of validation order.

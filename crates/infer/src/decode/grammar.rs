@@ -60,6 +60,8 @@ impl Grammar {
 pub struct Constraint {
     matcher: Matcher,
     grammar: Grammar,
+    /// ids that are words of the tokenizer
+    words: usize,
 }
 
 impl std::fmt::Debug for Constraint {
@@ -81,14 +83,14 @@ impl Constraint {
         let matcher = Matcher::new(factory.create_parser(grammar.compile()));
         match matcher.get_error() {
             Some(error) => Err(refuse(&error)),
-            None => Ok(Self { matcher, grammar: grammar.clone() }),
+            None => Ok(Self { matcher, grammar: grammar.clone(), words: tokenizer.vocabulary_size() }),
         }
     }
 
     /// The tokens that may come next.
     pub(super) fn allowed(&mut self) -> Result<Allowed, InferError> {
         let mask = self.matcher.compute_mask_or_eos().map_err(|error| self.grammar.refuse(error))?;
-        Ok(Allowed(mask))
+        Ok(Allowed { mask, words: self.words })
     }
 
     /// Goes on by one token.
@@ -103,11 +105,15 @@ impl Constraint {
 }
 
 /// A set of tokens.
-pub(super) struct Allowed(SimpleVob);
+pub(super) struct Allowed {
+    mask: SimpleVob,
+    /// ids that are words of the tokenizer
+    words: usize,
+}
 
 impl Allowed {
     pub(super) fn contains(&self, id: u32) -> bool {
-        (id as usize) < self.0.len() && self.0.is_allowed(id)
+        (id as usize) < self.words && self.mask.is_allowed(id)
     }
 }
 
@@ -124,7 +130,7 @@ fn trie(tokenizer: &Tokenizer, ends: &[u32]) -> TokTrie {
         .collect();
     let mut ends: Vec<u32> = ends.iter().copied().filter(|id| (*id as usize) < words.len()).collect();
     if ends.is_empty() {
-        // llguidance needs one; the network has no logit for this.
+        // llguidance needs one. A network with more logits than there are words has one for this: `allowed` leaves it out.
         ends.push(words.len() as u32);
         words.push([&[TokTrie::SPECIAL_TOKEN_MARKER], &b"<|end|>"[..]].concat());
     }

@@ -67,6 +67,15 @@ impl Trainer {
         trainer.agree()?;
         let (done, checkpoints) = (trainer.state.step, run.checkpoints());
         trainer.records = Some(Records::open(run, lock, &trainer.config, voice, done)?);
+        let from = opened.dir().display();
+        if !found.warnings.is_empty() {
+            // Whoever goes on hears that some of the work is done again.
+            trainer.material.notes.extend(found.warnings.clone());
+            trainer
+                .material
+                .notes
+                .push(format!("the run goes on from {from}, which is older: {done} steps are done"));
+        }
         for warning in found.warnings {
             trainer.note(Kind::Resume, warning, &mut ())?;
         }
@@ -77,7 +86,7 @@ impl Trainer {
                 &mut (),
             )?;
         }
-        trainer.note(Kind::Resume, format!("from {}", opened.dir().display()), &mut ())?;
+        trainer.note(Kind::Resume, format!("from {from}"), &mut ())?;
         Ok(trainer)
     }
 
@@ -157,7 +166,12 @@ impl Trainer {
         let (rank, ranks) = group.as_ref().map_or((0, 1), |group| (group.rank(), group.size()));
         let share = Share::of(train, ranks)?;
         let open = |split, batch: usize, rows: usize, rank: usize| -> Result<Loader, TrainError> {
-            let options = LoaderOptions { batch, sequence: train.sequence, seed: train.seed };
+            let options = LoaderOptions {
+                batch,
+                sequence: train.sequence,
+                seed: train.seed,
+                document_mask: train.document_mask,
+            };
             let mut loader = material.loader(split, options)?;
             loader.keep_rows(rank * rows..(rank + 1) * rows);
             Ok(loader)

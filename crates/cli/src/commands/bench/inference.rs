@@ -112,6 +112,9 @@ pub fn decode(args: &DecodeArgs) -> Result<()> {
     };
     let mut batch = engine.batch(limits)?;
     let sequences: Vec<SequenceId> = (0..sequences).map_while(|_| batch.open(context)).collect();
+    if tokens > context - prompt {
+        eprintln!("note: the context has room for {} of the {tokens} tokens", context - prompt);
+    }
     let tokens = tokens.min(context - prompt);
     let rounds = Rounds::run(&args.common, (tokens * sequences.len()) as f64, || {
         decode_round(&mut batch, &sequences, (prompt, tokens), want)

@@ -40,7 +40,8 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("{tokens} tokens are more than the {TOKENS_MAX} that one file may hold; ask for fewer --steps");
     }
     let sources = [Source { path: args.folder.clone(), weight: 1.0 }];
-    let options = LoaderOptions { batch: args.batch, sequence: args.sequence, seed: args.seed };
+    let options =
+        LoaderOptions { batch: args.batch, sequence: args.sequence, seed: args.seed, document_mask: true };
     let mut loader = Loader::open(&sources, Split::Train, options)?;
     let (mut batch, mut all) = (Batch::default(), Batch::default());
     for _ in 0..args.steps {
