@@ -60,7 +60,7 @@ pub(crate) fn target(model: &Loaded, wants_ternary: bool, quantize: bool) -> Res
         );
         return unfit(
             &what,
-            "train it to λ = 1 (--resume goes on), or ask for it with --quantize and see the cost",
+            "go on with --resume if it has steps left, or else begin with it at λ = 1 (train --from), or ask for it with --quantize and see the cost",
         );
     }
     match (model.config().linear, wants_ternary) {

@@ -113,6 +113,8 @@ pub struct Progress {
     pub train_tokens: Option<f64>,
     /// steps that a guard refused
     pub guarded: u64,
+    /// steps done at a newer checkpoint of the run, which is damaged: so far it was trained
+    pub lost: Option<u64>,
 }
 
 /// One line of a log; what it does not have is absent, what is not a number is NaN.

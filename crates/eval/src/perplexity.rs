@@ -7,7 +7,7 @@
 
 use infer::{InferError, Session};
 use serde::Serialize;
-use text::Tokenizer;
+use text::{TextError, Tokenizer};
 
 /// How a text is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,16 +80,19 @@ pub enum EvalError {
         /// index in the text
         token: usize,
     },
+    /// The tokenizer's own.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// The engine's own.
     #[error(transparent)]
     Infer(#[from] InferError),
 }
 
-/// Perplexity of `text`, whose tokens are preceded by what the tokenizer's template puts before a text. `progress` is
-/// told tokens done and tokens in all after each window.
+/// Perplexity of `text`, with what the tokenizer's template puts around a text. `progress` is told tokens done and
+/// tokens in all after each window.
 ///
 /// # Errors
-/// Fewer than two tokens, windows that cannot be, a token beyond the model's vocabulary, values that are not finite.
+/// A text that the tokenizer cannot encode, fewer than two tokens, windows that cannot be, a token beyond the model's vocabulary, values that are not finite.
 pub fn perplexity(
     session: &mut Session,
     tokenizer: &Tokenizer,
@@ -97,7 +100,7 @@ pub fn perplexity(
     windows: Windows,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Perplexity, EvalError> {
-    let ids = encode(tokenizer, text);
+    let ids = tokenizer.try_encode(text, true)?;
     let total = nll(session, &ids, windows, progress)?;
     let first_bytes = ids.first().and_then(|id| tokenizer.token_bytes(*id)).map_or(0, |bytes| bytes.len());
     let bytes = text.len().saturating_sub(first_bytes).max(1);
@@ -112,17 +115,6 @@ pub fn perplexity(
         word_perplexity: (total / words.max(1) as f64).exp(),
         words: words as u64,
     })
-}
-
-/// The ids of a text of any length: long texts are encoded piece by piece, which the tokenizer does only without its
-/// template, so a template of one token before the text (Llama-3) is put there here.
-fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    let mut ids = tokenizer.encode("", true);
-    if ids.len() > 1 {
-        return tokenizer.encode(text, true);
-    }
-    ids.extend(tokenizer.encode(text, false));
-    ids
 }
 
 /// Sum of the negative log-likelihoods (nats) of all of `ids` but the first.

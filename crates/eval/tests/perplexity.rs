@@ -10,14 +10,17 @@ use text::Tokenizer;
 const TEXT: &str = "the cat and the dog and the bird and the fish sat on the mat, naïvely: 東京";
 
 fn tokenizer() -> Tokenizer {
+    Tokenizer::from_bytes(&trained()).unwrap()
+}
+
+fn trained() -> Vec<u8> {
     let options = text::bpe::TrainOptions {
         vocabulary: 262,
         special_tokens: vec!["<|endoftext|>".into()],
         min_frequency: 1,
     };
     let documents = ["the cat and the dog and the bird".to_string()];
-    let json = text::bpe::train(documents.into_iter(), &options).unwrap();
-    Tokenizer::from_bytes(&json).unwrap()
+    text::bpe::train(documents.into_iter(), &options).unwrap()
 }
 
 fn weights(scale: f32) -> Weights {
@@ -65,6 +68,33 @@ fn every_token_but_the_first_is_scored_once_in_its_window() {
         let nll = expected / tokens as f64;
         assert!((result.nll_per_token / nll - 1.0).abs() < 1e-4, "{window} {stride}");
         assert!((result.perplexity / nll.exp() - 1.0).abs() < 1e-3);
+    }
+}
+
+/// A template that ends a text, one that begins it, and one that does both: what is scored are the ids of the whole.
+#[test]
+fn what_a_template_puts_around_a_text_is_scored_at_its_place() {
+    let weights = weights(4.0);
+    let engine = Engine::new(&weights, EngineOptions { threads: 1, ..EngineOptions::default() }).unwrap();
+    let mut session = engine.session(48).unwrap();
+    let special = json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}});
+    let own = json!({"Sequence": {"id": "A", "type_id": 0}});
+    for single in [json!([own, special]), json!([special, own]), json!([special, own, special])] {
+        let mut json: Value = serde_json::from_slice(&trained()).unwrap();
+        json["post_processor"] = json!({
+            "type": "TemplateProcessing", "single": single,
+            "pair": [own, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}},
+        });
+        let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+        let text = "the cat and the dog";
+        let ids = tokenizer.encode(text, true);
+        let windows = Windows { window: 48, stride: 48 };
+        let found = perplexity(&mut session, &tokenizer, text, windows, &mut |_, _| ()).unwrap();
+        assert_eq!(found.tokens as usize, ids.len() - 1, "{single}");
+        let sum: f64 = (1..ids.len()).map(|target| surprise(&weights, &ids, 0, target)).sum();
+        let expected = sum / (ids.len() - 1) as f64;
+        assert!((found.nll_per_token / expected - 1.0).abs() < 1e-4, "{single}: {found:?}, not {expected}");
     }
 }
 

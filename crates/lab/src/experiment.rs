@@ -70,6 +70,8 @@ pub struct Axis {
     pub name: String,
     /// in order
     pub values: Vec<AxisValue>,
+    /// labels of the values that only the full size has
+    pub left_out: Vec<String>,
 }
 
 /// A child process that measures a finished point.
@@ -322,6 +324,38 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// Refuses claims and tables about a value that no axis has, in no size: they would be undecided after all runs are done.
+    ///
+    /// # Errors
+    /// The sentence names the value, and those that there are.
+    pub fn check_values(&self, name: &str) -> Result<(), LabError> {
+        for table in &self.tables {
+            let paths = table.columns.iter().flat_map(|(_, expr)| expr.paths());
+            scope::check_values(self, paths)
+                .or_else(|reason| fault(format!("{name}, table '{}'", table.title), reason))?;
+        }
+        for (text, claim) in &self.claims {
+            scope::check_values(self, claim.condition.paths().into_iter())
+                .or_else(|reason| fault(format!("{name}, claim '{text}'"), reason))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the runs of `other` are the same ones, measured alike, whatever is asked, shown or claimed of them.
+    pub fn has_runs_of(&self, other: &Self) -> bool {
+        let bare = |experiment: &Self| Self {
+            title: String::new(),
+            question: String::new(),
+            source: String::new(),
+            moments: BTreeMap::new(),
+            tables: Vec::new(),
+            plots: Vec::new(),
+            claims: Vec::new(),
+            ..experiment.clone()
+        };
+        bare(self) == bare(other)
+    }
+
     fn check(&self, name: &str) -> Result<(), LabError> {
         let lengths = self.axes.iter().map(|axis| axis.values.len());
         let points = match self.combine {
@@ -439,8 +473,11 @@ fn axes(name: &str, files: &[AxisFile], keep: &BTreeMap<String, Vec<Value>>) -> 
         };
         let mut values =
             given.iter().map(|value| axis_value(&place, file, value)).collect::<Result<Vec<_>, _>>()?;
+        let mut left_out = Vec::new();
         if let Some(kept) = keep.get(&file.name) {
             let kept: Vec<String> = kept.iter().map(plain).collect();
+            let labels = values.iter().map(|value| value.label.clone());
+            left_out = labels.filter(|label| !kept.contains(label)).collect();
             values.retain(|value| kept.contains(&value.label));
         }
         let is_word = file.name.chars().all(|c| c.is_alphanumeric() || c == '_') && !file.name.is_empty();
@@ -455,7 +492,7 @@ fn axes(name: &str, files: &[AxisFile], keep: &BTreeMap<String, Vec<Value>>) -> 
         if axes.iter().any(|axis| axis.name == file.name) {
             return fault(place, "there is another axis of this name");
         }
-        axes.push(Axis { name: file.name.clone(), values });
+        axes.push(Axis { name: file.name.clone(), values, left_out });
     }
     match keep.keys().find(|kept| !axes.iter().any(|axis| axis.name == **kept)) {
         Some(unknown) => fault(format!("{name}, quick.keep"), format!("there is no axis '{unknown}'")),

@@ -50,12 +50,13 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Begins an experiment in `dir`, or goes on with the same one there.
+    /// Begins an experiment in `dir`, or goes on with the one there, of which the text may ask, show and claim something else now.
     ///
     /// # Errors
-    /// Another experiment, another size, other data or another model is there; the text is no experiment.
+    /// An experiment with other runs, another size, other data or another model is there; the text is no experiment.
     pub fn begin(dir: &Path, name: &str, text: &str, facts: Facts) -> Result<Self, LabError> {
         let experiment = Experiment::parse(name, text, facts.quick)?;
+        experiment.check_values(name)?;
         let unfit = |what: &str| LabError::Folder {
             dir: dir.to_owned(),
             what: what.to_owned(),
@@ -63,14 +64,21 @@ impl Folder {
         };
         if dir.join(EXPERIMENT).exists() {
             let begun = Self::open(dir)?;
-            let same_text = bounded::read_text(&dir.join(EXPERIMENT), FILE_BYTES_MAX)? == text;
-            return match (same_text, begun.facts == facts) {
-                (true, true) => Ok(begun),
-                (false, _) => Err(unfit("another experiment was begun there")),
-                (true, false) => {
-                    Err(unfit("it was begun in another size, with other data or from another model"))
-                }
+            let before = bounded::read_text(&dir.join(EXPERIMENT), FILE_BYTES_MAX)?;
+            let is_same = match begun.facts.quick == facts.quick {
+                true => begun.experiment.has_runs_of(&experiment),
+                false => before == text,
             };
+            if !is_same {
+                return Err(unfit("another experiment was begun there"));
+            }
+            if begun.facts != facts {
+                return Err(unfit("it was begun in another size, with other data or from another model"));
+            }
+            if before != text {
+                atomic::write_bytes(&dir.join(EXPERIMENT), text.as_bytes())?;
+            }
+            return Ok(Self { experiment, ..begun });
         }
         let remedy = "make room there";
         std::fs::create_dir_all(dir.join("points")).map_err(|error| LabError::Folder {

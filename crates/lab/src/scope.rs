@@ -58,12 +58,8 @@ pub fn check<'a>(
         return Err(format!("there is no axis '{unknown}'"));
     }
     for path in paths {
-        for (name, value) in &path.select {
-            let Some(axis) = axis(name) else { return Err(format!("{path}: there is no axis '{name}'")) };
-            if !axis.values.iter().any(|known| same(&known.label, value)) {
-                // The quick size may leave a value out; a value that no size has is found by running the full one.
-                continue;
-            }
+        if let Some((name, _)) = path.select.iter().find(|(name, _)| axis(name).is_none()) {
+            return Err(format!("{path}: there is no axis '{name}'"));
         }
         let is_fixed =
             |name: &str| open.iter().any(|o| o == name) || path.select.iter().any(|(s, _)| s == name);
@@ -96,6 +92,30 @@ pub fn check<'a>(
                 ));
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether every value that these paths name is one of its axis, if only in the full size.
+///
+/// # Errors
+/// The sentence names the first that is not, and the values that there are.
+pub fn check_values<'a>(
+    experiment: &Experiment,
+    paths: impl Iterator<Item = &'a Path>,
+) -> Result<(), String> {
+    for path in paths {
+        for (name, value) in &path.select {
+            let axes = experiment.axes.iter().filter(|axis| axis.name == *name);
+            for axis in axes {
+                let labels = axis.values.iter().map(|value| &value.label).chain(&axis.left_out);
+                let known: Vec<&str> = labels.map(String::as_str).collect();
+                if !known.iter().any(|label| same(label, value)) {
+                    let known = known.join(", ");
+                    return Err(format!("{path}: the axis '{name}' has no value {value}; it has {known}"));
+                }
+            }
         }
     }
     Ok(())

@@ -160,10 +160,35 @@ fn a_model_that_was_named_is_healed_and_its_samples_are_shown() {
 }
 
 #[test]
+fn what_is_claimed_may_change_and_names_values_that_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let begin = |text: &str| Folder::begin(&out, "test", text, facts()).map_err(|error| error.to_string());
+    let sentence = begin(&EXPERIMENT.replace("[peak=3.0]", "[peak=4]")).unwrap_err();
+    assert!(sentence.contains("no value 4; it has 2.0, 3.0") && !out.exists(), "{sentence}");
+    let left_out = EXPERIMENT.replace("[[axis]]", "[quick.keep]\npeak = [2.0]\n[[axis]]");
+    let quick = Experiment::parse("test", &left_out, true).unwrap();
+    quick.check_values("test").unwrap();
+    begin(EXPERIMENT).unwrap();
+    let corrected =
+        EXPERIMENT.replace("<= 2 for some peak", "<= 2.5 for some peak").replace("Loss | end", "End");
+    begin(&corrected).unwrap();
+    let folder = Folder::open(&out).unwrap();
+    assert!(folder.experiment.claims[2].0.contains("2.5") && folder.experiment.tables[0].title == "End");
+    assert!(
+        begin(&EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0]"))
+            .unwrap_err()
+            .contains("another experiment")
+    );
+}
+
+#[test]
 fn a_point_that_fails_says_why_and_the_others_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let text =
-        EXPERIMENT.replace("values = [2.0, 3.0]", "values = [13.0, 3.0]").replace("peak=2.0", "peak=13");
+    let text = EXPERIMENT
+        .replace("values = [2.0, 3.0]", "values = [13.0, 3.0]")
+        .replace("peak=2.0", "peak=13")
+        .replace("peak=2]", "peak=13]");
     let folder = Folder::begin(&dir.path().join("out"), "test", &text, facts()).unwrap();
     let states = run(&folder, &program(dir.path()), 1, &|| false);
     assert_eq!(states[0].1, Status::Failed("error: a peak of 13 is unlucky".into()));

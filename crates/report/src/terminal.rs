@@ -61,7 +61,8 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
     let stretch = |index: usize| index * values.len() / count.max(1);
     let mean = |index: usize| {
         let part = &values[stretch(index)..stretch(index + 1)];
-        part.iter().map(|value| value / part.len() as f64).sum::<f64>()
+        // From the first value on, so that equal values have exactly their mean.
+        part[0] + part.iter().map(|value| (value - part[0]) / part.len() as f64).sum::<f64>()
     };
     let means: Vec<f64> = (0..count).map(mean).collect();
     let low = means.iter().copied().fold(f64::INFINITY, f64::min);
@@ -88,6 +89,7 @@ mod tests {
         assert_eq!(sparkline(&[0.0, 1.0, 2.0, 7.0], 60), "▁▂▃█");
         assert_eq!(sparkline(&[3.0, 3.0], 60), "▁▁");
         assert_eq!(sparkline(&[], 60), "");
+        assert_eq!(sparkline(&[1.0; 1000], 60), "▁".repeat(60), "no rounding of means");
         assert_eq!(sparkline(&vec![1.0; 1000], 60).chars().count(), 60);
         assert_eq!(sparkline(&[f64::MAX, -f64::MAX], 60).chars().count(), 2);
     }

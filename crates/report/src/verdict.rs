@@ -3,7 +3,7 @@
 use crate::moments::{self, JUDGED};
 use crate::number::{percent, short};
 use crate::run::RunData;
-use journal::collapse::{self, State};
+use journal::collapse::{self, Seen, State};
 use journal::events::Kind;
 
 /// How it stands.
@@ -37,8 +37,13 @@ pub fn states(run: &RunData) -> [Option<State>; JUDGED.len()] {
 
 /// The state of the newest record.
 pub fn state_now(run: &RunData) -> Option<State> {
+    run.marks()?.state(seen_now(run)?)
+}
+
+/// What the newest record saw.
+fn seen_now(run: &RunData) -> Option<Seen> {
     let line = run.steps.iter().rposition(|step| step.record.unique_tokens.is_some())?;
-    run.marks()?.state(collapse::seen(&run.steps, line)?)
+    collapse::seen(&run.steps, line)
 }
 
 /// Judges a run. Before the stage switch nothing is said about its end: the loss of a ternary model is S-shaped.
@@ -61,21 +66,33 @@ pub fn judge(run: &RunData) -> Verdict {
     let state = state_now(run);
     let (level, what) = match state {
         Some(State::Healthy) => {
-            (Level::Good, "The model is healthy: context changes its answers and lowers the loss.")
+            (Level::Good, "The model is healthy: context changes its answers and lowers the loss.".into())
         }
         Some(State::Unigram) => {
-            (Level::Bad, "The model knows how frequent tokens are, and nothing about context.")
+            (Level::Bad, "The model knows how frequent tokens are, and nothing about context.".into())
         }
-        Some(State::Uniform) => {
-            (Level::Bad, "The output is as good as uniform: nothing was learned, or it was lost again.")
-        }
-        Some(State::Degenerate) => {
-            (Level::Bad, "The model has collapsed to a few answers, whatever it is asked.")
-        }
-        None => (Level::Open, "The records do not say what state the model is in."),
+        Some(State::Uniform) => (
+            Level::Bad,
+            "The output is as good as uniform: nothing was learned, or it was lost again.".into(),
+        ),
+        Some(State::Degenerate) => (Level::Bad, degenerate_sentence(run)),
+        None => (Level::Open, "The records do not say what state the model is in.".into()),
     };
     let level = if run.is_finished() { level } else { Level::Open };
     verdict(level, format!("{stopped}{what}{}{}", loss_sentence(run), guard_sentence(run)))
+}
+
+/// Why a model is called degenerate: it is sure of what is wrong, or it gives the same few answers.
+fn degenerate_sentence(run: &RunData) -> String {
+    match seen_now(run).zip(run.marks()) {
+        Some((seen, marks)) if seen.loss > marks.ln_vocabulary => format!(
+            "The model is sure of what is wrong: its loss of {} is above ln V ({}), what it would pay for knowing nothing; distinct answers to 20 prompts: {}.",
+            short(seen.loss),
+            short(marks.ln_vocabulary),
+            seen.unique_tokens
+        ),
+        _ => "The model has collapsed to a few answers, whatever it is asked.".into(),
+    }
 }
 
 fn loss_sentence(run: &RunData) -> String {
@@ -137,6 +154,14 @@ mod tests {
         assert_eq!(judge(&run(100, 9.0, 2)).level, Level::Bad);
         assert_eq!(judge(&run(100, 4.0, 9)).level, Level::Good);
         assert!(judge(&run(100, f64::NAN, 9)).text.contains("not finite"));
+        let worse = judge(&run(100, 9.6, 12));
+        assert!(worse.level == Level::Bad && worse.text.contains("above ln V (9)"), "{}", worse.text);
+        assert!(
+            worse.text.contains("20 prompts: 12") && !worse.text.contains("few answers"),
+            "{}",
+            worse.text
+        );
+        assert!(judge(&run(100, 5.5, 1)).text.contains("collapsed to a few answers"));
         assert_eq!(
             states(&run(60, 4.0, 9)),
             [Some(State::Healthy), Some(State::Healthy), Some(State::Healthy), None, None]

@@ -9,6 +9,7 @@ pub mod chat;
 mod chunk;
 mod error;
 pub mod limits;
+mod quiet;
 mod spelling;
 mod stream;
 mod tokenizer;

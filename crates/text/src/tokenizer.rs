@@ -3,6 +3,7 @@
 use crate::chunk;
 use crate::error::TextError;
 use crate::limits::{TOKENIZER_BYTES_MAX, VOCABULARY_MAX};
+use crate::quiet;
 use crate::spelling::Spelling;
 use formats::{FileError, Kind, bounded};
 use serde::Deserialize;
@@ -10,7 +11,6 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tokenizers::{Model as _, ModelWrapper, PreTokenizedString, PreTokenizer};
 
@@ -33,8 +33,16 @@ pub struct Tokenizer {
     pieces: Pieces,
     end_of_text: Option<u32>,
     fingerprint: String,
+    /// `None` where the template does more than to put ids around a text.
+    around: Option<Around>,
     /// Whether long texts may be cut before words without a change of the ids.
     splits_before_words: bool,
+}
+
+/// The ids that the tokenizer's template puts around a text.
+struct Around {
+    before: Vec<u32>,
+    after: Vec<u32>,
 }
 
 /// The bytes of all tokens in one arena, by id.
@@ -124,7 +132,9 @@ impl Tokenizer {
         let pieces = Pieces::new(&hf, &spelling).map_err(|what| damaged(path, what))?;
         let is_special = |id: &u32| pieces.class(*id) == Class::Special;
         let end_of_text = END_OF_TEXT_NAMES.iter().find_map(|n| hf.token_to_id(n).filter(is_special));
+        let around = Around::find(&hf);
         let splits_before_words = spelling == Spelling::ByteLevel
+            && around.is_some()
             && layout.normalizer.is_null()
             && layout.added_tokens.iter().all(Added::is_plain)
             && splits_before_words(&hf);
@@ -134,6 +144,7 @@ impl Tokenizer {
             pieces,
             end_of_text,
             fingerprint: hex(&Sha256::digest(json)),
+            around,
             splits_before_words,
         })
     }
@@ -144,17 +155,20 @@ impl Tokenizer {
     /// # Errors
     /// There is no token for a part of the text, or the expression that finds its words takes too many steps on it.
     pub fn try_encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
-        if special || !self.splits_before_words {
+        if text.len() <= CHUNK_BYTES || !self.splits_before_words {
             return self.encode_whole(text, special);
         }
         let mut ids = Vec::with_capacity(text.len() / 4);
+        let around = self.around.as_ref().filter(|_| special);
+        ids.extend(around.into_iter().flat_map(|around| &around.before));
         for piece in chunk::at_words(text, CHUNK_BYTES) {
             ids.extend(self.encode_whole(piece, false)?);
         }
+        ids.extend(around.into_iter().flat_map(|around| &around.after));
         Ok(ids)
     }
 
-    /// As [`Tokenizer::try_encode`], for a text that is short or of our own making.
+    /// As [`Tokenizer::try_encode`], for tests and for texts of our own making.
     ///
     /// # Panics
     /// Where [`Tokenizer::try_encode`] is an error.
@@ -164,7 +178,7 @@ impl Tokenizer {
 
     fn encode_whole(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
         // Oniguruma's binding panics where an expression takes more than ten million steps.
-        let what = match catch_unwind(AssertUnwindSafe(|| self.hf.encode_fast(text, special))) {
+        let what = match quiet::catch(|| self.hf.encode_fast(text, special)) {
             Ok(Ok(encoding)) => return Ok(encoding.get_ids().to_vec()),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => match panic.downcast::<String>() {
@@ -196,6 +210,11 @@ impl Tokenizer {
     /// As [`Tokenizer::token_bytes`], borrowed; empty for an id without a token.
     pub(crate) fn bytes(&self, id: u32) -> &[u8] {
         self.pieces.bytes(id)
+    }
+
+    /// The first id that the tokenizer's template puts before a text, if it puts any there.
+    pub fn begin_of_text(&self) -> Option<u32> {
+        self.around.as_ref()?.before.first().copied()
     }
 
     /// The special token that ends a document, if it has one of the usual names.
@@ -294,6 +313,18 @@ impl Added {
     }
 }
 
+impl Around {
+    /// Compares a known text with and without the template.
+    fn find(hf: &tokenizers::Tokenizer) -> Option<Self> {
+        let ids = |special| Some(hf.encode_fast(PROBE, special).ok()?.get_ids().to_vec());
+        let (plain, whole): (Vec<u32>, Vec<u32>) = (ids(false)?, ids(true)?);
+        let own = whole.windows(plain.len().max(1)).position(|ids| ids == plain)?;
+        let (before, rest) = whole.split_at(own);
+        let after = &rest[plain.len()..];
+        (!after.starts_with(&plain)).then(|| Self { before: before.to_vec(), after: after.to_vec() })
+    }
+}
+
 impl Pieces {
     /// # Errors
     /// What is wrong with the vocabulary.
@@ -367,7 +398,7 @@ fn load_hf(json: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TextError>
         hf.encode_fast(PROBE, true)?;
         Ok(hf)
     };
-    match catch_unwind(AssertUnwindSafe(load)) {
+    match quiet::catch(load) {
         Ok(Ok(hf)) => Ok(hf),
         Ok(Err(error)) => Err(damaged(path, format!("it is not a usable tokenizer ({error})"))),
         Err(_) => Err(damaged(path, "it is not a usable tokenizer (its parts contradict each other)")),

@@ -14,6 +14,8 @@ const USER_DEFINED: i32 = 4;
 #[derive(Clone, Copy, PartialEq)]
 enum Words {
     Gpt2,
+    /// llama.cpp's own, where a file has no other name: four expressions, one after the other
+    Default,
     /// digits one by one, then as GPT-2
     Smollm,
     /// Llama-3's expression
@@ -25,7 +27,7 @@ enum Words {
 const PRE: [(&str, Words); 10] = [
     ("gpt-2", Words::Gpt2),
     ("gpt2", Words::Gpt2),
-    ("default", Words::Gpt2),
+    ("default", Words::Default),
     ("smollm", Words::Smollm),
     ("llama-bpe", Words::Llama3),
     ("llama3", Words::Llama3),
@@ -35,6 +37,13 @@ const PRE: [(&str, Words); 10] = [
     ("deepseek-r1-qwen", Words::Qwen2),
 ];
 
+/// Each cuts what the one before it left (`llama-vocab.cpp`).
+pub(super) const DEFAULT: [&str; 4] = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+];
 pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 pub(super) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -126,13 +135,13 @@ impl Vocabulary<'_> {
         let words = self.words(warnings)?;
         let merges = self.file.strings("tokenizer.ggml.merges")?;
         let level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-        let sequence = |first: Value, use_regex: bool| json!({"type": "Sequence", "pretokenizers": [first, level(use_regex)]});
         let split = |expression: &str| {
             let pattern = json!({"Regex": expression});
-            sequence(
-                json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false}),
-                false,
-            )
+            json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
+        };
+        let sequence = |mut steps: Vec<Value>, use_regex: bool| {
+            steps.push(level(use_regex));
+            json!({"type": "Sequence", "pretokenizers": steps})
         };
         Ok(json!({
             "version": "1.0",
@@ -142,9 +151,10 @@ impl Vocabulary<'_> {
             "normalizer": if words == Words::Qwen2 { json!({"type": "NFC"}) } else { Value::Null },
             "pre_tokenizer": match words {
                 Words::Gpt2 => level(true),
-                Words::Smollm => sequence(json!({"type": "Digits", "individual_digits": true}), true),
-                Words::Llama3 => split(LLAMA3),
-                Words::Qwen2 => split(QWEN2),
+                Words::Default => sequence(DEFAULT.map(split).to_vec(), false),
+                Words::Smollm => sequence(vec![json!({"type": "Digits", "individual_digits": true})], true),
+                Words::Llama3 => sequence(vec![split(LLAMA3)], false),
+                Words::Qwen2 => sequence(vec![split(QWEN2)], false),
             },
             "post_processor": null,
             "decoder": level(true),

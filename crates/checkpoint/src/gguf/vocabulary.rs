@@ -1,6 +1,6 @@
 //! A `tokenizer.json` as the metadata that llama.cpp and bitnet.cpp read.
 
-use super::tokenizer::{LLAMA3, QWEN2};
+use super::tokenizer::{DEFAULT, LLAMA3, QWEN2};
 use super::{END_KEYS, MORE_ENDS};
 use crate::loaded::{Loaded, TokenizerFrom};
 use formats::gguf::{Array, Value as Meta};
@@ -36,8 +36,10 @@ pub(super) fn metadata(model: &Loaded, size: usize) -> Result<Vec<(String, Meta)
     };
     let json = model.tokenizer.as_ref().map(|tokenizer| parse(tokenizer, path)).transpose()?;
     let table = json.as_ref().map(|json| Table { path, json });
+    let begins = table.as_ref().and_then(Table::begins_with);
+    let bos = model.bos.or(begins);
     let mut keys = Vec::new();
-    if let Some(bos) = model.bos {
+    if let Some(bos) = bos {
         keys.push(("tokenizer.ggml.bos_token_id".to_owned(), Meta::U32(bos)));
     }
     keys.extend(ends(&model.end_ids, |id| table.as_ref()?.name(id)));
@@ -45,8 +47,8 @@ pub(super) fn metadata(model: &Loaded, size: usize) -> Result<Vec<(String, Meta)
         keys.push(("tokenizer.chat_template".to_owned(), Meta::String(template.clone())));
     }
     if let Some(table) = table {
-        let begins = table.begins_with(model.bos);
-        keys.push(("tokenizer.ggml.add_bos_token".to_owned(), Meta::Bool(begins)));
+        let adds_bos = begins.is_some() && begins == bos;
+        keys.push(("tokenizer.ggml.add_bos_token".to_owned(), Meta::Bool(adds_bos)));
         keys.extend(table.keys(size)?);
     }
     Ok(keys)
@@ -116,8 +118,7 @@ impl<'a> Table<'a> {
         if pieces {
             put("model", Meta::String("llama".into()));
             put("scores", Meta::Array(Array::F32(scores(&tokens, &merges))));
-            let prefix = self.json["normalizer"].to_string().contains("\"Prepend\"");
-            put("add_space_prefix", Meta::Bool(prefix));
+            put("add_space_prefix", Meta::Bool(self.space_prefix(&tokens)?));
         } else {
             put("model", Meta::String("gpt2".into()));
             put("pre", Meta::String(self.words()?.into()));
@@ -190,31 +191,84 @@ impl<'a> Table<'a> {
         };
         let kinds: Vec<&str> = parts.iter().map(|part| part["type"].as_str().unwrap_or_default()).collect();
         let plain = parts.iter().all(|part| part["add_prefix_space"] != true);
-        let expression = parts.first().and_then(|part| part["pattern"]["Regex"].as_str());
+        let expressions: Vec<&str> =
+            parts.iter().filter_map(|part| part["pattern"]["Regex"].as_str()).collect();
         let own_regex = parts.last().is_some_and(|part| part["use_regex"] != false);
-        match (kinds.as_slice(), expression) {
+        match (kinds.as_slice(), expressions.as_slice()) {
             (["ByteLevel"], _) if plain && own_regex => Ok("gpt-2"),
             (["Digits", "ByteLevel"], _) if plain && own_regex && parts[0]["individual_digits"] == true => {
                 Ok("smollm")
             }
-            (["Split", "ByteLevel"], Some(LLAMA3)) if plain && !own_regex => Ok("llama-bpe"),
-            (["Split", "ByteLevel"], Some(QWEN2)) if plain && !own_regex => Ok("qwen2"),
+            (["Split", "ByteLevel"], [LLAMA3]) if plain && !own_regex => Ok("llama-bpe"),
+            (["Split", "ByteLevel"], [QWEN2]) if plain && !own_regex => Ok("qwen2"),
+            ([splits @ .., "ByteLevel"], four)
+                if plain && !own_regex && *four == DEFAULT && splits == ["Split"; 4] =>
+            {
+                Ok("default")
+            }
             _ => Err(self
                 .unfit(format!("the way it cuts text ({cut}) has no name in llama.cpp that is known here"))),
         }
     }
 
-    /// Whether its template puts the token `bos` before a text.
-    fn begins_with(&self, bos: Option<u32>) -> bool {
-        let processor = &self.json["post_processor"];
-        let parts = processor["processors"].as_array().cloned().unwrap_or_else(|| vec![processor.clone()]);
-        let template = parts.iter().find(|part| part["type"] == "TemplateProcessing");
-        template.is_some_and(|template| {
-            let first = &template["single"][0]["SpecialToken"]["id"];
-            let ids = first.as_str().map(|name| &template["special_tokens"][name]["ids"]);
-            bos.is_some() && ids.is_some_and(|ids| ids[0].as_u64() == bos.map(u64::from))
-        })
+    /// Whether SentencePiece puts a space before a text. In a `tokenizer.json` the normalizer or the pre-tokenizer does it, and
+    /// one of them writes every space as `▁`; llama.cpp does both, and nothing else.
+    fn space_prefix(&self, tokens: &[String]) -> Result<bool, FileError> {
+        let (normalizer, cut) = (&self.json["normalizer"], &self.json["pre_tokenizer"]);
+        let steps: Vec<&Value> =
+            [normalizer, cut].into_iter().flat_map(steps).filter(|step| !step.is_null()).collect();
+        // a cut in front of each ▁ changes nothing where no token has one further on
+        let goes_over = || tokens.iter().any(|token| token.chars().skip(1).any(|c| c == SPACE));
+        let (mut prefix, mut spaces) = (false, false);
+        for step in steps {
+            let is_known = match step["type"].as_str().unwrap_or_default() {
+                "Prepend" => step["prepend"] == "▁",
+                "Replace" => step["pattern"]["String"] == " " && step["content"] == "▁",
+                "Metaspace" => step["replacement"] == "▁" && (step["split"] == false || !goes_over()),
+                // Gemma's: there is no space left to cut at
+                "Split" => spaces && step["pattern"]["String"] == " ",
+                _ => false,
+            };
+            if !is_known {
+                return Err(self.unfit(format!(
+                    "the way it prepares text ({normalizer}, then {cut}) is not what llama.cpp does for SentencePiece"
+                )));
+            }
+            spaces |= step["type"] == "Replace" || step["type"] == "Metaspace";
+            prefix |= step["type"] == "Prepend" || (step["type"] == "Metaspace" && prepends(step));
+        }
+        match spaces {
+            true => Ok(prefix),
+            false => {
+                Err(self.unfit("it does not write spaces as ▁, as llama.cpp does for SentencePiece".into()))
+            }
+        }
     }
+
+    /// The id that its template puts before a text.
+    fn begins_with(&self) -> Option<u32> {
+        let parts = steps(&self.json["post_processor"]);
+        let template = parts.into_iter().find(|part| part["type"] == "TemplateProcessing")?;
+        let first = template["single"][0]["SpecialToken"]["id"].as_str()?;
+        u32::try_from(template["special_tokens"][first]["ids"][0].as_u64()?).ok()
+    }
+}
+
+/// SentencePiece's sign for a space.
+const SPACE: char = '▁';
+
+/// The steps of a part of a `tokenizer.json`, those of a `Sequence` one by one.
+fn steps(part: &Value) -> Vec<&Value> {
+    let lists = ["normalizers", "pretokenizers", "processors"];
+    match lists.iter().find_map(|name| part[name].as_array()) {
+        Some(list) => list.iter().flat_map(steps).collect(),
+        None => vec![part],
+    }
+}
+
+/// Whether a Metaspace puts a space before a text; it always did before it could be told.
+fn prepends(metaspace: &Value) -> bool {
+    metaspace["prepend_scheme"] != "never" && metaspace["add_prefix_space"] != false
 }
 
 /// SentencePiece merges the pair whose token has the best score: minus the rank of the first merge that makes it.

@@ -2,6 +2,7 @@
 
 use super::names::Family;
 use crate::loaded::Loaded;
+use crate::special::SpecialTokens;
 use formats::{FileError, Kind};
 use model::{Activation, Config, LinearKind, NormPlacement, RopeScaling, RopeStyle};
 use serde_json::{Map, Value, json};
@@ -146,21 +147,33 @@ pub(super) fn tokenizer_json(model: &Loaded, tokenizer: &Value) -> Value {
         "model_max_length": model.config().context,
         "clean_up_tokenization_spaces": false,
     });
-    let mut name = |key: &str, id: Option<u32>| {
-        if let Some(token) = id.and_then(|id| spelling(tokenizer, id)) {
-            json[key] = token.into();
-        }
+    let mut name = |key: &str, stated: &Option<String>, id: Option<u32>| match stated
+        .clone()
+        .or_else(|| spelling(tokenizer, id?))
+    {
+        Some(token) if token.is_empty() => json[key] = Value::Null,
+        Some(token) => json[key] = token.into(),
+        None => (),
     };
-    name("bos_token", model.bos);
-    name("eos_token", model.end_ids.first().copied());
+    let SpecialTokens { bos, eos } = &model.special;
+    name("bos_token", bos, model.bos);
+    name("eos_token", eos, spoken_end(model, tokenizer));
     if let Some(template) = &model.chat_template {
         json["chat_template"] = template.as_str().into();
     }
     json
 }
 
+/// The id that ends an answer: one that the chat template writes, or else the lowest.
+fn spoken_end(model: &Loaded, tokenizer: &Value) -> Option<u32> {
+    let template = model.chat_template.as_deref().unwrap_or_default();
+    let is_written = |id: &&u32| spelling(tokenizer, **id).is_some_and(|token| template.contains(&token));
+    let ends = &model.end_ids;
+    ends.iter().find(is_written).or(ends.first()).copied()
+}
+
 /// How `tokenizer.json` spells the token `id`.
-fn spelling(tokenizer: &Value, id: u32) -> Option<String> {
+pub(super) fn spelling(tokenizer: &Value, id: u32) -> Option<String> {
     let added = tokenizer.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
     let mut named = added.filter(|token| token.get("id").and_then(Value::as_u64) == Some(id.into()));
     if let Some(content) = named.next().and_then(|token| token.get("content")) {

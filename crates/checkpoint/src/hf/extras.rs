@@ -1,6 +1,8 @@
 //! What stands beside the weights of a Hugging Face folder: tokenizer, chat template, special ids.
 
+use super::describe::spelling;
 use super::object;
+use crate::special::SpecialTokens;
 use formats::{FileError, bounded, limits};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ pub struct Extras {
     pub end_ids: Vec<u32>,
     /// id that begins a text
     pub bos: Option<u32>,
+    /// the tokens that begin and end a text
+    pub special: SpecialTokens,
 }
 
 impl Extras {
@@ -34,8 +38,40 @@ impl Extras {
             true => Some(bounded::read_text(&template, limits::CONFIG_BYTES_MAX)?),
             false => texts.get("chat_template").and_then(default_template),
         };
-        let tokenizer = Some(dir.join("tokenizer.json")).filter(|path| path.is_file());
-        Ok(Self { tokenizer, chat_template, end_ids, bos })
+        let mut read =
+            Self { tokenizer: None, chat_template, end_ids, bos, special: SpecialTokens::default() };
+        read.tokenizer = Some(dir.join("tokenizer.json")).filter(|path| path.is_file());
+        read.special =
+            SpecialTokens { bos: token(texts.get("bos_token")), eos: token(texts.get("eos_token")) };
+        read.name_ids()?;
+        read.chat_template = read.chat_template.map(|template| read.special.bind(template));
+        Ok(read)
+    }
+
+    /// Where the template wants a token that no file names: that of the id that begins a text, or of the only one that ends it.
+    fn name_ids(&mut self) -> Result<(), FileError> {
+        let (Some(template), Some(path)) = (&self.chat_template, &self.tokenizer) else { return Ok(()) };
+        if !self.special.lacks(template) {
+            return Ok(());
+        }
+        // what is wrong with it is said where it is used
+        let bytes = bounded::read(path, limits::TOKENIZER_BYTES_MAX)?;
+        let json = serde_json::from_slice(&bytes).unwrap_or_default();
+        let end = if let [one] = self.end_ids[..] { Some(one) } else { None };
+        let named = |id: Option<u32>| spelling(&json, id?);
+        let SpecialTokens { bos, eos } = &mut self.special;
+        *bos = bos.take().or_else(|| named(self.bos));
+        *eos = eos.take().or_else(|| named(end));
+        Ok(())
+    }
+}
+
+/// A token as `tokenizer_config.json` names it: a text, or an object with its content; empty where that says there is none.
+fn token(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::Null => Some(String::new()),
+        Value::Object(token) => token.get("content")?.as_str().map(str::to_owned),
+        other => other.as_str().map(str::to_owned),
     }
 }
 

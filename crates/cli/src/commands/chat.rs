@@ -106,9 +106,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
 /// beside the model's own tokens.
 fn template(model: &Model, asked: Option<&str>) -> Result<(ChatTemplate, Vec<String>)> {
     let tokenizer = model.tokenizer()?;
-    let name = |id: Option<&u32>| id.and_then(|id| tokenizer.id_to_token(*id)).unwrap_or_default();
-    let bos = name(tokenizer.encode("", true).first());
-    let eos = name(tokenizer.end_of_text().as_ref());
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id)).unwrap_or_default();
+    let (bos, eos) = (name(tokenizer.begin_of_text()), name(tokenizer.end_of_text()));
     let known = |name: &str| ChatTemplate::built_in(name, &bos, &eos);
     let has = |token: &str| tokenizer.token_to_id(token).is_some();
     let is_ternary = model.engine.config().linear == model::LinearKind::Ternary;

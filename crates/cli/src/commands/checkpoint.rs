@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use checkpoint::inspect::{self, Tensor};
 use checkpoint::native::Opened;
 use checkpoint::{Dialect, Loaded, compare};
-use formats::FileError;
+use formats::{FileError, Kind};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -154,7 +154,10 @@ fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         Ok(loaded) if loaded.dialect != Dialect::Native => {
             vec![(model.clone(), inspect::verify_source(&*loaded.source, model).err())]
         }
-        Err(error) if checkpoint::candidates(model).is_err() => return Err(error.into()),
+        Err(error) if checkpoint::candidates(model).is_err() => match is_damage(&error, model) {
+            true => vec![(model.clone(), Some(error))],
+            false => return Err(error.into()),
+        },
         _ => {
             let checkpoints = checkpoint::candidates(model)?.into_iter();
             checkpoints.map(|path| (path.clone(), reread(&path).err())).collect()
@@ -186,6 +189,15 @@ fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(u8::from(!sound)))
+}
+
+/// Whether what is at `model` is one, but cut or changed, or a part of it is gone; and not something else, or nothing.
+fn is_damage(error: &FileError, model: &Path) -> bool {
+    match error.kind {
+        Kind::Damaged => true,
+        Kind::Missing => model.exists() && error.path != model,
+        _ => false,
+    }
 }
 
 /// What the comparison of a model with its source found.

@@ -1,7 +1,7 @@
 //! `trilobit distill`: let a student learn from a teacher, at once or in the three stages of BitDistill.
 
 use super::heal::{Beginning, PROMPTS, heal};
-use super::train::{End, RunArgs};
+use super::train::{End, RunArgs, Wanted};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use journal::Run;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use train::RunConfig;
 use train::config::SubNorm;
+use train::plan::Plan;
 
 /// As typed.
 #[derive(clap::Args)]
@@ -36,6 +37,9 @@ enum Recipe {
 /// generation tasks, for a mean over heads and positions).
 const BITDISTILL: [&str; 4] =
     ["distill.logits=1", "distill.temperature=5", "distill.relation=1000", "lambda.kind=one"];
+
+/// What BitDistill does, in order.
+const STAGES: [&str; 2] = ["sub-norms and continued pre-training", "distillation"];
 
 const NO_TEACHER: &str = "which teacher? name one with --teacher MODEL";
 
@@ -73,22 +77,51 @@ fn bitdistill(run: &RunArgs, student: Option<&Path>, teacher: &Path) -> Result<E
         Beginning { begins_with: Some(begins_with), student, sub_norm: Some(SubNorm::Insert), teacher: None };
     let half = Some(&*folders[0]);
     let going_on = Beginning { begins_with: half, student: half, sub_norm: None, teacher: Some(teacher) };
-    if !second.resume {
-        // Said before the first stage takes its time.
+    let begun = || beginning.config(&first, begins_with, checkpoint::open(begins_with)?.config());
+    let distilled = || {
         let network = match first.resume {
             true => RunConfig::resolve(None, Some(&Run::open(&folders[0])?.config()), &[])?.model,
-            false => beginning.config(&first, begins_with, checkpoint::open(begins_with)?.config())?.model,
+            false => begun()?.model,
         };
-        checkpoint::open(teacher)?;
-        going_on.config(&second, &folders[0], &network)?;
+        going_on.config(&second, &folders[0], &network)
+    };
+    if run.dry_run {
+        let plans = [
+            first.plan(&Wanted { config: &begun, is_named: true, preset: None, sets: beginning.sets()? })?,
+            second.plan(&Wanted {
+                config: &distilled,
+                is_named: true,
+                preset: None,
+                sets: going_on.sets()?,
+            })?,
+        ];
+        show(&plans, run.json)?;
+        return Ok(End::Planned.code());
     }
-    eprintln!("stage 1 of 2: sub-norms and continued pre-training, {}", folders[0].display());
+    if !second.resume {
+        // Said before the first stage takes its time.
+        checkpoint::open(teacher)?;
+        distilled()?;
+    }
+    eprintln!("stage 1 of 2: {}, {}", STAGES[0], folders[0].display());
     let end = heal(&first, &beginning, NO_TEACHER)?;
     if end != End::Finished {
         return Ok(end.code());
     }
-    eprintln!("stage 2 of 2: distillation, {}", folders[1].display());
+    eprintln!("stage 2 of 2: {}, {}", STAGES[1], folders[1].display());
     Ok(heal(&second, &going_on, NO_TEACHER)?.code())
+}
+
+/// Prints the plans of both stages.
+fn show(plans: &[Plan; 2], json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::json!({"stages": plans}));
+        return Ok(());
+    }
+    for (number, (stage, plan)) in STAGES.iter().zip(plans).enumerate() {
+        println!("stage {} of 2: {stage}\n{plan}", number + 1);
+    }
+    Ok(())
 }
 
 /// The arguments of a stage that writes `folder`: `values`, and over them what was set, but for the table of the other stage.

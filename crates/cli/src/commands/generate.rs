@@ -101,7 +101,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let model = args.model.open()?;
     let tokenizer = model.tokenizer()?;
-    let prompt = tokenizer.encode(&args.prompt, true);
+    let prompt = tokenizer.try_encode(&args.prompt, true)?;
     let wanted = prompt.len().saturating_add(args.max_tokens).max(1);
     let context = wanted.min(model.engine.config().context);
     let mut session = model.engine.session(context)?;

@@ -1,6 +1,6 @@
 //! `trilobit heal`: make a pretrained full-precision model ternary, by training it while λ grows from 0 to 1.
 
-use super::train::{End, RunArgs, Wanted, path_set};
+use super::train::{End, RunArgs, Wanted, path_set, settled};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use journal::trend::Trend;
@@ -67,12 +67,13 @@ pub struct Beginning<'a> {
 impl Beginning<'_> {
     /// The configuration of a healing of `from`, whose network is `source`.
     pub fn config(&self, run: &RunArgs, from: &Path, source: &model::Config) -> Result<RunConfig> {
-        let heal = HealConfig { from: from.to_path_buf(), sub_norm: self.sub_norm.unwrap_or_default() };
-        Ok(RunConfig::heal(heal, source, self.teacher, run.config.as_deref(), &run.sets()?)?)
+        let heal = HealConfig { from: settled(from)?, sub_norm: self.sub_norm.unwrap_or_default() };
+        let teacher = self.teacher.map(settled).transpose()?;
+        Ok(RunConfig::heal(heal, source, teacher.as_deref(), run.config.as_deref(), &run.sets()?)?)
     }
 
     /// What was typed, as `--set` takes it.
-    fn sets(&self) -> Result<Vec<String>> {
+    pub fn sets(&self) -> Result<Vec<String>> {
         let mut sets = Vec::new();
         if let Some(student) = self.student {
             sets.push(path_set("heal.from", student)?);

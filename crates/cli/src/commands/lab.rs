@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use formats::Kind;
 use journal::Lock;
-use lab::experiment::{self, Corpus};
+use lab::experiment::{self, Corpus, Settings};
 use lab::folder::{DataSet, Facts};
 use lab::points::Point;
 use lab::results::Results;
@@ -19,6 +19,8 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use train::RunConfig;
+use train::config::{HealConfig, SubNorm};
 
 /// Documents of the built-in corpus, in the full and in the quick size, and held out.
 const DOCUMENTS: usize = 20_000;
@@ -124,10 +126,12 @@ fn show(args: &Show) -> Result<ExitCode> {
 fn run_experiment(args: &Run) -> Result<ExitCode> {
     let text = shipped::text(&args.experiment)?;
     let experiment = Experiment::parse(&args.experiment, &text, args.quick)?;
+    experiment.check_values(&args.experiment)?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("{}: cannot create the folder", args.out.display()))?;
     let facts =
         Facts { quick: args.quick, data: data_sets(args, &experiment)?, from: model(args, &experiment)? };
+    check_settings(&args.experiment, &experiment, &facts)?;
     let folder = Folder::begin(&args.out.canonicalize()?, &args.experiment, &text, facts)?;
     let program = std::env::current_exe().context("cannot find the program itself")?;
     if let Some(path) = &args.slurm {
@@ -150,6 +154,38 @@ fn run_experiment(args: &Run) -> Result<ExitCode> {
     let states = runner::run(&folder, &mut options)?;
     write_results(&folder)?;
     conclude(&folder, &states)
+}
+
+/// Resolves the configuration of every run: a key that is misspelt is found before the first one is trained.
+fn check_settings(name: &str, experiment: &Experiment, facts: &Facts) -> Result<()> {
+    let sets = |settings: &Settings| -> Vec<String> {
+        let set = settings.data.as_ref().map_or(facts.data.values().next(), |name| facts.data.get(name));
+        let is_own = experiment.verb == experiment::Verb::Train || settings.preset.is_some();
+        let vocabulary = set.filter(|_| experiment.data_vocabulary && is_own);
+        let vocabulary = vocabulary.map(|set| format!("model.vocabulary={}", set.vocabulary));
+        vocabulary
+            .into_iter()
+            .chain(settings.set.iter().map(|(key, value)| format!("{key}={value}")))
+            .collect()
+    };
+    let begin = |settings: &Settings| RunConfig::resolve(settings.preset.as_deref(), None, &sets(settings));
+    let source = match (&facts.from, &experiment.start) {
+        (Some(from), _) => Some(checkpoint::open(from)?.config().clone()),
+        (None, Some(start)) => {
+            Some(begin(start).with_context(|| format!("{name}, the [start] table"))?.model)
+        }
+        (None, None) => None,
+    };
+    let from = facts.from.clone().unwrap_or_default();
+    for point in lab::points::points(experiment) {
+        let heal = HealConfig { from: from.clone(), sub_norm: SubNorm::default() };
+        let config = match &source {
+            Some(source) => RunConfig::heal(heal, source, None, None, &sets(&point.settings)),
+            None => begin(&point.settings),
+        };
+        config.with_context(|| format!("{name}, run {}", point.label))?;
+    }
+    Ok(())
 }
 
 /// `I/N`, counted from 0.

@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let model = args.model.open()?;
     let ids = match (args.input.ids, args.input.prompt) {
         (Some(ids), _) => ids,
-        (None, Some(prompt)) => model.tokenizer()?.encode(&prompt, true),
+        (None, Some(prompt)) => model.tokenizer()?.try_encode(&prompt, true)?,
         (None, None) => bail!("there is no input; give --prompt TEXT or --ids 1,2,3"),
     };
     let config = model.engine.config();

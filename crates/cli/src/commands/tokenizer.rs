@@ -173,7 +173,7 @@ fn require_folder(path: &Path) -> Result<()> {
 }
 
 fn encode(args: &Encode) -> Result<()> {
-    let ids = Tokenizer::load(&args.tokenizer)?.encode(&args.text, false);
+    let ids = Tokenizer::load(&args.tokenizer)?.try_encode(&args.text, false)?;
     if args.json {
         println!("{}", json!({ "ids": ids }));
     } else {
@@ -189,7 +189,7 @@ fn inspect(args: &Inspect) -> Result<()> {
         true => None,
         false => Some(measure(&tokenizer, &args.input)?),
     };
-    let facts = describe(&tokenizer, args.text.as_deref(), input);
+    let facts = describe(&tokenizer, args.text.as_deref(), input)?;
     if args.json {
         println!("{facts}");
     } else {
@@ -205,7 +205,7 @@ fn measure(tokenizer: &Tokenizer, paths: &[PathBuf]) -> Result<Value> {
     for document in source::documents(paths, &SourceOptions::default())? {
         let text = document?.text;
         bytes += text.len();
-        tokens += tokenizer.encode(&text, false).len();
+        tokens += tokenizer.try_encode(&text, false)?.len();
         progress.advance(text.len() as u64);
     }
     progress.finish();
@@ -213,7 +213,7 @@ fn measure(tokenizer: &Tokenizer, paths: &[PathBuf]) -> Result<Value> {
 }
 
 /// All that `inspect` tells.
-fn describe(tokenizer: &Tokenizer, text: Option<&str>, input: Option<Value>) -> Value {
+fn describe(tokenizer: &Tokenizer, text: Option<&str>, input: Option<Value>) -> Result<Value> {
     let ids = 0..tokenizer.vocabulary_size() as u32;
     let special = ids.clone().filter(|id| tokenizer.is_special(*id));
     let special: Vec<Value> =
@@ -236,7 +236,7 @@ fn describe(tokenizer: &Tokenizer, text: Option<&str>, input: Option<Value>) -> 
         "fingerprint": tokenizer.fingerprint(),
     });
     if let Some(text) = text {
-        let ids = tokenizer.encode(text, false);
+        let ids = tokenizer.try_encode(text, false)?;
         let pieces = ids.iter().map(|id| match tokenizer.is_special(*id) {
             true => tokenizer.id_to_token(*id).unwrap_or_default(),
             false => visible(&bytes_of(*id)),
@@ -249,7 +249,7 @@ fn describe(tokenizer: &Tokenizer, text: Option<&str>, input: Option<Value>) -> 
     if let Some(input) = input {
         facts["input"] = input;
     }
-    facts
+    Ok(facts)
 }
 
 fn print_facts(path: &Path, facts: &Value) {

@@ -1,6 +1,6 @@
 //! A dense model is healed, stopped on the way, refused by the export, healed to its end, distilled and shipped.
 
-use crate::{fail, succeed, text, tiny, trilobit};
+use crate::{fail, json, succeed, text, tiny, trilobit};
 use std::path::Path;
 
 fn with(base: &[&str], sets: &[&str]) -> Vec<String> {
@@ -79,6 +79,15 @@ fn the_recipe_goes_on_between_its_stages() {
     assert!(sentence.contains("two stages") && !Path::new(&out).exists(), "{sentence}");
 
     let quick = [&QUICK[..], &["distill.temperature=3", "lambda.n=4"]].concat();
+    let dry = with(&[&recipe[..], &["--dry-run"]].concat(), &quick);
+    let plan = json(&dry.iter().map(String::as_str).collect::<Vec<_>>());
+    let stages = plan["stages"].as_array().unwrap();
+    assert_eq!(stages.iter().map(|stage| stage["steps"].as_u64()).collect::<Vec<_>>(), [Some(12); 2]);
+    assert!(
+        stages[0]["memory"]["teacher"] == 0
+            && stages[1]["memory"]["teacher"] != 0
+            && !Path::new(&out).exists()
+    );
     run(&with(&[&recipe[..], &["--max-time", "0s"]].concat(), &quick));
     assert!(!Path::new(&path("out/2-distill")).exists(), "the first stage was stopped");
     run(&with(&recipe, &quick));

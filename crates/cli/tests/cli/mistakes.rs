@@ -1,6 +1,6 @@
 //! What users get wrong: exit code 2, a sentence with file, cause and remedy, and nothing lost.
 
-use crate::{fail, succeed, text, tiny, trilobit};
+use crate::{fail, json, succeed, text, tiny, trilobit};
 use std::path::Path;
 use std::process::Output;
 
@@ -30,6 +30,11 @@ fn configurations() {
         (&["train", "--preset", "tiny", "--set", "model.heads=5", "--dry-run"], &["heads"]),
         (&["train", "--preset", "tiny", "--dry-run", "--set", "schedule.kind=cosin"], &["cosin", "cosine"]),
         (&["train", "--config", "/no/such.toml", "--dry-run"], &["/no/such.toml"]),
+        (&["train", "--preset", "tiny", "--adapter", "lora", "--out", "x"], &["--adapter", "--preset"]),
+        (&["train", "--config", "x.toml", "--adapter", "lora", "--out", "x"], &["--from"]),
+        (&["train", "--preset", "tiny", "--json", "--out", "x"], &["--dry-run"]),
+        (&["train", "--preset", "tiny", "--dry-run", "--data", "/no/such"], &["/no/such"]),
+        (&["train", "--preset", "tiny", "--dry-run", "--resume"], &["--out"]),
         (&["generate", "/no/such/run", "--prompt", "x"], &["/no/such/run"]),
     ] {
         let sentence = fail(args);
@@ -75,6 +80,65 @@ fn files() {
     std::fs::write(&shard, &whole).unwrap();
     let sentence = fail_owned(&train(&path("data"), &path("run"), &["model.vocabulary=100"]));
     assert!(sentence.contains("model.vocabulary"), "{sentence}");
+    let mut dry = train(&path("data"), &path("run"), &["model.vocabulary=100"]);
+    dry.push("--dry-run".to_owned());
+    assert!(fail_owned(&dry).contains("model.vocabulary"), "a plan looks at the data, too");
+}
+
+#[test]
+fn a_run_goes_on_from_anywhere_with_data_that_has_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    testkit::dataset(dir.path(), 500, 300);
+    let path = |name: &str| dir.path().join(name);
+    let begun = train(Path::new("data"), Path::new("run"), &["train.checkpoint_every=2"]);
+    let begun: Vec<&str> = begun.iter().map(String::as_str).collect();
+    let Output { status, stderr, .. } = trilobit(&begun).current_dir(dir.path()).output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let run = path("run");
+    let resume = ["train", "--out", text(&run), "--resume"];
+    succeed(&resume);
+
+    // The newest checkpoint is damaged: who looks hears so, and an older one goes on.
+    let weights = path("run/checkpoints/step-00000008/weights.safetensors");
+    let mut content = std::fs::read(&weights).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 0x40;
+    std::fs::write(&weights, content).unwrap();
+    let Output { stdout, .. } = trilobit(&["diagnose", text(&run)]).output().unwrap();
+    let found = String::from_utf8(stdout).unwrap();
+    assert!(found.contains("T501") && found.contains("step-00000008") && !found.contains("T202"), "{found}");
+    let plan = json(&[&resume[..], &["--dry-run"]].concat());
+    assert_eq!((&plan["steps"], &plan["checkpoints"]), (&2.into(), &1.into()), "{plan}");
+
+    std::fs::rename(path("data"), path("moved")).unwrap();
+    assert!(fail(&resume).contains("there is no such folder"));
+    std::fs::create_dir(path("other")).unwrap();
+    let corpus = std::fs::read_to_string(path("corpus.txt")).unwrap();
+    std::fs::write(path("other/corpus.txt"), &corpus[..corpus.len() / 2]).unwrap();
+    let (tokenizer, half, other) = (path("tokenizer.json"), path("other/corpus.txt"), path("other/data"));
+    let prepare = ["data", "prepare", "--tokenizer", text(&tokenizer), "--input", text(&half)];
+    succeed(&[&prepare[..], &["--out", text(&other)]].concat());
+    assert!(fail(&[&resume[..], &["--data", text(&other)]].concat()).contains("begun with data ="));
+    let moved = trilobit(&[&resume[..], &["--data", "moved"]].concat()).current_dir(dir.path()).output();
+    let Output { status, stderr, .. } = moved.unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.success() && said.contains("all 8 steps"), "{said}");
+    assert!(said.contains("step-00000008") && said.contains("step-00000006, which is older"), "{said}");
+    succeed(&resume);
+}
+
+#[test]
+fn a_file_that_is_cut_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, cut) = (dir.path().join("whole.gguf"), dir.path().join("cut.gguf"));
+    succeed(&["export", "gguf", "random:tiny", "--type", "i2_s", "--no-prompts", "--out", text(&whole)]);
+    let content = std::fs::read(&whole).unwrap();
+    std::fs::write(&cut, &content[..content.len() / 2]).unwrap();
+    let Output { status, stdout, .. } =
+        trilobit(&["checkpoint", "verify", text(&cut), "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!((status.code(), &report["ok"]), (Some(1), &false.into()), "{report}");
+    assert!(fail(&["checkpoint", "verify", "/no/such.gguf"]).contains("/no/such.gguf"));
 }
 
 #[test]
@@ -102,6 +166,36 @@ fn what_is_typed_beside_a_resume_has_to_be_what_the_run_was_begun_with() {
     ] {
         let sentence = fail(&resume(verb, more));
         assert!(sentence.contains(part), "{verb} {more:?}: {sentence}");
+    }
+}
+
+/// The expression that finds the words of this tokenizer has to try every way to cut the letters.
+#[test]
+fn a_text_that_cannot_be_encoded() {
+    let dir = tempfile::tempdir().unwrap();
+    testkit::dataset(dir.path(), 500, 300);
+    let path = dir.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "(?:a|aa)+b"}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+    ]});
+    std::fs::write(&path, json.to_string()).unwrap();
+    let prompt = format!("{}cb", "a".repeat(60));
+    let input = dir.path().join("long.txt");
+    std::fs::write(&input, &prompt).unwrap();
+    let model = ["random:tiny", "--tokenizer", text(&path)];
+    for args in [
+        &[&["generate"], &model[..], &["--prompt", &prompt]].concat()[..],
+        &[&["logits"], &model[..], &["--prompt", &prompt]].concat(),
+        &[&["eval", "perplexity"], &model[..], &["--text", text(&input)]].concat(),
+        &["tokenizer", "encode", "--tokenizer", text(&path), "--text", &prompt],
+        &["tokenizer", "inspect", text(&path), "--text", &prompt],
+        &["tokenizer", "inspect", text(&path), "--input", text(&input)],
+    ] {
+        let sentence = fail(args);
+        assert!(sentence.contains("begins \"aaaa"), "{args:?}: {sentence}");
+        assert_eq!(sentence.trim().lines().count(), 1, "{args:?}: {sentence}");
     }
 }
 

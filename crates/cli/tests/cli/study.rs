@@ -64,6 +64,14 @@ fn an_experiment_is_run_judged_and_shown() {
     for name in ["results.md", "results.csv", "results.json", "report.html", "plots/loss.svg"] {
         assert!(path("out").join(name).metadata().unwrap().len() > 200, "{name}");
     }
+    let misspelt = path("misspelt.toml");
+    std::fs::write(&misspelt, EXPERIMENT.replace("train.optimizer\"", "train.optimiser\"")).unwrap();
+    let other = path("other");
+    let sentence = fail(&["lab", "run", text(&misspelt), "--out", text(&other), "--data", data]);
+    assert!(
+        sentence.contains("did you mean 'train.optimizer'") && !other.join("points").exists(),
+        "{sentence}"
+    );
     let sentence = fail(&["lab", "run", "wd2", "--out", out]);
     assert!(sentence.contains("another experiment"), "{sentence}");
     assert!(fail(&["lab", "run", "wd3", "--out", out]).contains("separation"));

@@ -316,9 +316,8 @@ pub fn end_ids(tokenizer: &[u8]) -> Result<Vec<u32>, DataError> {
 
 /// Compiles a template for a tokenizer.
 fn template(tokenizer: &Tokenizer, source: &str) -> Result<ChatTemplate, DataError> {
-    let name = |id: Option<&u32>| id.and_then(|id| tokenizer.id_to_token(*id)).unwrap_or_default();
-    let bos = name(tokenizer.try_encode("", true)?.first());
-    let eos = name(tokenizer.end_of_text().as_ref());
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id)).unwrap_or_default();
+    let (bos, eos) = (name(tokenizer.begin_of_text()), name(tokenizer.end_of_text()));
     Ok(ChatTemplate::new(source, &bos, &eos)?)
 }
 

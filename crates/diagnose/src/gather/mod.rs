@@ -78,10 +78,15 @@ impl Patient {
                 return;
             }
         };
-        match adapter {
-            Some(adapter) => own::checkpoint(subject, &adapter.checkpoint),
-            None if loaded.dialect == Dialect::Native => own::checkpoint(subject, &loaded.path),
-            None => (),
+        let used = match &adapter {
+            Some(adapter) => Some(&adapter.checkpoint),
+            None => Some(&loaded.path).filter(|_| loaded.dialect == Dialect::Native),
+        };
+        if let Some(used) = used {
+            own::checkpoint(subject, used);
+            if subject.form == Form::Run {
+                own::newer(subject, &self.path, used);
+            }
         }
         subject.config = Some(loaded.config().clone());
         subject.text.end_ids = loaded.end_ids.clone();

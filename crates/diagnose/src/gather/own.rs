@@ -90,6 +90,19 @@ pub(super) fn checkpoint(subject: &mut Subject, dir: &Path) {
     };
 }
 
+/// Tells of checkpoints of the run in `path` that are newer than `used`, which are damaged: otherwise they would have been used.
+pub(super) fn newer(subject: &mut Subject, path: &Path, used: &Path) {
+    let candidates = checkpoint::candidates(path).unwrap_or_default();
+    let newer = candidates.iter().take_while(|candidate| *candidate != used);
+    let damages: Vec<String> =
+        newer.filter_map(|candidate| Some(Opened::open(candidate).err()?.to_string())).collect();
+    if !damages.is_empty() {
+        let newest = candidates[0].file_name().and_then(|name| name.to_str());
+        subject.progress.lost = newest.and_then(layout::checkpoint_step);
+        subject.trouble = Some(format!("{}; looked at instead: {}", damages.join("; "), used.display()));
+    }
+}
+
 fn point(step: &Step) -> Point {
     let mean = |layers: &Option<Vec<f32>>| {
         let layers = layers.as_ref().filter(|layers| !layers.is_empty())?;

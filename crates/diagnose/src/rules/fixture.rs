@@ -42,6 +42,7 @@ pub fn healthy() -> Subject {
         unigram_entropy: Some(4.6),
         train_tokens: Some(2e6),
         guarded: 0,
+        lost: None,
     };
     Subject {
         form: Form::Checkpoint,

@@ -28,8 +28,11 @@ impl Rule for UnderTrained {
     }
 
     fn check(&self, subject: &Subject) -> Option<Sign> {
-        let done = subject.steps_done().filter(|done| *done > 0 && subject.is_ternary())?;
-        let (share, text) = match (subject.recipe.target_tokens, subject.progress.tokens) {
+        let sound = subject.steps_done().filter(|done| *done > 0 && subject.is_ternary())?;
+        // A run whose newest checkpoint is damaged was trained as far as that one; the damage is another finding.
+        let done = subject.progress.lost.unwrap_or(sound);
+        let tokens = subject.progress.tokens.map(|tokens| tokens * done as f64 / sound as f64);
+        let (share, text) = match (subject.recipe.target_tokens, tokens) {
             (Some(target), Some(tokens)) if target > 0.0 => {
                 let how = match subject.recipe.tokens_per_step() {
                     Some((per_step, factors)) => {
@@ -93,6 +96,7 @@ mod tests {
     #[test]
     fn it_is_silent() {
         silent(&UnderTrained, |s| s.progress.step = Some(950));
+        silent(&UnderTrained, |s| (s.progress.step, s.progress.lost) = (Some(400), Some(1000)));
         silent(&UnderTrained, |s| s.recipe.steps = None);
     }
 }

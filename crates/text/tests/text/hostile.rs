@@ -131,19 +131,34 @@ fn truncation_padding_and_dropout_are_ignored() {
 /// A template such as Llama-3's goes around a text on request, once even for a text that is encoded in pieces.
 #[test]
 fn a_template_goes_around_the_text_once() {
-    let json = changed(|json| {
-        json["post_processor"] = json!({
-            "type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}
-        });
-    });
-    let tokenizer = Tokenizer::from_bytes(&json).unwrap();
+    let special = json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}});
+    let own = json!({"Sequence": {"id": "A", "type_id": 0}});
     let text = "the crab slept ".repeat(10_000);
-    let plain = tokenizer.encode(&text, false);
-    assert!(plain.iter().all(|id| *id != 0));
-    assert!(tokenizer.encode(&text, true) == [vec![0], plain].concat());
+    for (single, before, after, begin) in [
+        (json!([special, own]), &[0][..], &[][..], Some(0)),
+        (json!([own, special]), &[], &[0], None),
+        (json!([special, own, special, special]), &[0], &[0, 0], Some(0)),
+        (json!([own]), &[], &[], None),
+    ] {
+        let json = changed(|json| {
+            json["post_processor"] = json!({
+                "type": "TemplateProcessing",
+                "single": single,
+                "pair": [own, {"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}
+            });
+        });
+        let tokenizer = Tokenizer::from_bytes(&json).unwrap();
+        let exact = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+        for text in [&text[..], "the crab", ""] {
+            let plain = tokenizer.encode(text, false);
+            assert!(plain.iter().all(|id| *id != 0));
+            let whole = tokenizer.encode(text, true);
+            assert!(whole == [before, &plain, after].concat(), "{single}");
+            assert!(whole == exact.encode_fast(text, true).unwrap().get_ids(), "{single}");
+        }
+        assert_eq!(tokenizer.begin_of_text(), begin, "{single}");
+    }
 }
 
 #[test]

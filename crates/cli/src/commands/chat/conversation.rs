@@ -154,7 +154,7 @@ impl<'m> Conversation<'m> {
         let (system, rest) = self.messages.split_at(self.system());
         let kept = [system, &rest[self.forgotten..]].concat();
         let text = self.template.render(&kept, true)?;
-        Ok(self.model.tokenizer()?.encode(&text, false))
+        Ok(self.model.tokenizer()?.try_encode(&text, false)?)
     }
 
     /// Messages that no longer fit.
