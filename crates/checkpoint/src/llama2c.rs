@@ -3,9 +3,11 @@
 //! The ternary ones normalise inside every linear layer by `x / ‖x‖ / √n`, without a gain: an RMSNorm with the constant
 //! gain 1/n and next to no epsilon. So they are networks with outside norms and sub-norms whose gains are made here.
 
+use crate::TokenizerFrom;
 use formats::llama2c::{BitOrder, File, Kind};
 use formats::{FileError, Kind as Trouble};
 use model::{Activation, Config, Encoding, LinearKind, NormPlacement, RopeStyle, Source};
+use serde_json::{Value, json};
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,6 +17,34 @@ const ROPE_THETA: f64 = 10_000.0;
 const EPSILON: f32 = 1e-5;
 /// Of the norms inside the ternary layers: only keeps a vector of zeros from becoming NaN.
 const INSIDE_EPSILON: f32 = 1e-20;
+
+/// The id that begins every text.
+pub(crate) const BOS: u32 = 1;
+
+/// The tokenizer with the token `bos` before every text, as the program of these files puts it there; one that says itself what
+/// stands around a text, or has no such token, as it is.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn beginning(tokenizer: TokenizerFrom, bos: u32) -> Result<TokenizerFrom, FileError> {
+    // What is no tokenizer is told where it is loaded.
+    let Ok(mut json) = serde_json::from_slice::<Value>(&tokenizer.bytes()?) else { return Ok(tokenizer) };
+    let vocabulary = json["model"]["vocab"].as_object();
+    let name = vocabulary.and_then(|words| words.iter().find(|(_, id)| id.as_u64() == Some(bos.into())));
+    let (Some((name, _)), true) = (name, json["post_processor"].is_null()) else { return Ok(tokenizer) };
+    let (begin, text) = (
+        json!({"SpecialToken": {"id": name, "type_id": 0}}),
+        |id, type_id| json!({"Sequence": {"id": id, "type_id": type_id}}),
+    );
+    let tokens = json!({name: {"id": name, "ids": [bos], "tokens": [name]}});
+    json["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [begin, text("A", 0)],
+        "pair": [begin, text("A", 0), text("B", 1)],
+        "special_tokens": tokens,
+    });
+    Ok(TokenizerFrom::Json(json.to_string().into_bytes()))
+}
 
 /// An open file.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! From what the user calls MODEL, in any dialect, to one [`Source`] and what belongs to it.
 
-use crate::llama2c::Llama2c;
+use crate::llama2c::{self, Llama2c};
 use crate::special::SpecialTokens;
 use crate::{gguf, hf, locate, native};
 use formats::llama2c::BitOrder;
@@ -149,7 +149,11 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Loaded, FileError
     } else if path.is_file() && path.extension().is_some_and(|ending| ending == "bin") {
         let source = Box::new(Llama2c::open(path, options.bits)?);
         // Its training parts texts by the id that begins them, and its own program stops there.
-        Loaded { end_ids: vec![1, 2], bos: Some(1), ..Loaded::bare(source, Dialect::Llama2c, path) }
+        Loaded {
+            end_ids: vec![llama2c::BOS, 2],
+            bos: Some(llama2c::BOS),
+            ..Loaded::bare(source, Dialect::Llama2c, path)
+        }
     } else {
         let located = locate(path)?;
         native_model(&located.checkpoint, located.warnings)?
@@ -159,7 +163,11 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Loaded, FileError
             let what = "there is no such tokenizer";
             return Err(FileError::new(tokenizer, Kind::Missing, what, "name a tokenizer.json"));
         }
-        loaded.tokenizer = Some(TokenizerFrom::File(tokenizer.clone()));
+        let from = TokenizerFrom::File(tokenizer.clone());
+        loaded.tokenizer = Some(match loaded.dialect {
+            Dialect::Llama2c => llama2c::beginning(from, llama2c::BOS)?,
+            _ => from,
+        });
     }
     Ok(loaded)
 }

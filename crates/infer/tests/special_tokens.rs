@@ -1,6 +1,6 @@
 //! A chat template means the same whichever way its model went: the tokens that it knows by name go with it.
 
-use checkpoint::{Loaded, gguf, hf, import};
+use checkpoint::{Loaded, OpenOptions, gguf, hf, import};
 use formats::quant;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -118,4 +118,17 @@ fn a_gguf_file_names_its_tokens_by_their_ids() {
     let copy = checkpoint::open(&out).unwrap();
     assert_eq!(rendered(&copy), "<|begin_of_text|>a<|eot_id|><|eot_id|>");
     assert_eq!(copy.special.eos.as_deref(), Some("<|eot_id|>"));
+}
+
+/// The program of llama2.c puts the id that begins a text before every prompt, whatever the tokenizer beside the file says.
+#[test]
+fn a_llama2c_file_reads_prompts_as_its_own_program_does() {
+    let Some(data) = testkit::shared_data() else {
+        return testkit::skip("1 test needs TRILOBIT_DATA: bitllama2");
+    };
+    let folder = data.join("models/bitllama2");
+    let options = OpenOptions { tokenizer: Some(folder.join("tokenizer.json")), ..OpenOptions::default() };
+    let loaded = checkpoint::open_with(&folder.join("bitllama-3M.bin"), &options).unwrap();
+    let ids = infer::tokenizer(&loaded).unwrap().unwrap().encode("Once upon a time", true);
+    assert_eq!(ids, [1, 403, 407, 261, 378]);
 }
