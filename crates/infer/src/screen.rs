@@ -136,7 +136,7 @@ impl Screen {
                 let own = i * PANEL..(i + 1) * PANEL;
                 let bounds = Bounds { lower: &mut lower[own.clone()], upper: &mut upper[own] };
                 let sums = (&high[i], low.get(i).unwrap_or(&[0; PANEL]));
-                greatest[i] = bounds_of(sums, facts, input.with(halves), bounds);
+                greatest[i] = bounds_of(sums, facts, (input, halves), bounds);
             }
         });
     }
@@ -161,9 +161,11 @@ kernels::multiversion! {
     fn bounds_of(
         sums: (&[i32; PANEL], &[i32; PANEL]),
         facts: &[Facts],
-        input: Approximate,
+        input: (&Input, Halves),
         bounds: Bounds,
     ) -> [f32; 2] {
+        let (Input { unit, norm, errors, least }, halves) = input;
+        let error = errors[halves as usize - 1];
         let Bounds { lower, upper } = bounds;
         lower.fill(f32::NEG_INFINITY);
         upper.fill(f32::NEG_INFINITY);
@@ -171,9 +173,8 @@ kernels::multiversion! {
         let sums = sums.0.iter().zip(sums.1);
         for (((high, low), facts), (lower, upper)) in sums.zip(facts).zip(lower.iter_mut().zip(upper)) {
             let sum = 256.0 * f64::from(*high) + f64::from(*low);
-            let middle = sum * f64::from(facts.scale) * input.unit;
-            let margin =
-                f64::from(facts.error) * input.norm + f64::from(facts.norm) * input.error + input.least;
+            let middle = sum * f64::from(facts.scale) * unit;
+            let margin = f64::from(facts.error) * norm + f64::from(facts.norm) * error + least;
             let (least, most) = ((middle - margin) as f32, (middle + margin) as f32);
             *lower = if least.is_nan() { f32::NEG_INFINITY } else { least };
             *upper = if most.is_nan() { f32::INFINITY } else { most };
@@ -293,15 +294,6 @@ struct Input {
     least: f64,
 }
 
-/// An [`Input`] by one or both of its halves.
-#[derive(Clone, Copy)]
-struct Approximate {
-    unit: f64,
-    norm: f64,
-    error: f64,
-    least: f64,
-}
-
 impl Input {
     fn split(x: &[f32], high: &mut [i8], low: &mut [i8]) -> Self {
         /// 127·256: then the high half is at most 127 and the low one −128..=127
@@ -327,11 +319,6 @@ impl Input {
         let errors = errors.map(|error| error.sqrt() * (1.0 + 1e-9) + rounding);
         // Near zero the steps of f32 are 2⁻¹⁴⁹, whatever is rounded.
         Self { unit, norm, errors, least: (x.len() + 8) as f64 * 2f64.powi(-149) }
-    }
-
-    fn with(&self, halves: Halves) -> Approximate {
-        let error = self.errors[halves as usize - 1];
-        Approximate { unit: self.unit, norm: self.norm, error, least: self.least }
     }
 }
 

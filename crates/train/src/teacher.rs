@@ -77,12 +77,6 @@ impl Waiting {
 
 /// The network of a teacher.
 fn network(model: &Loaded, dimensions: Dimensions, threads: usize) -> Result<Network, TrainError> {
-    if let Some(lambda) = model.unfinished() {
-        let reason = format!(
-            "its training had reached λ = {lambda:.3} of 1, so the ternary network it would teach as is another, much worse model; take it to λ = 1 first, or teach by what it was healed from"
-        );
-        return Err(TrainError::Teacher { path: model.path.clone(), reason });
-    }
     let needed = 4 * model.config().parameters() as u64;
     let free = available_memory().unwrap_or(u64::MAX);
     if needed > free {
@@ -153,7 +147,7 @@ impl Lesson {
     /// teacher is read once that does not know what it would say.
     ///
     /// # Errors
-    /// The teacher cannot be read, does not fit into memory, or has another vocabulary than the student; its
+    /// The teacher cannot be read, does not fit into memory, has not come to λ = 1, or has another vocabulary than the student; its
     /// hidden states have another width and are to be compared.
     pub fn open(
         config: &RunConfig,
@@ -163,6 +157,11 @@ impl Lesson {
     ) -> Result<Self, TrainError> {
         let (student, teacher) = (&config.model, model.config().clone());
         let unfit = |reason: String| TrainError::Teacher { path: distill.teacher.clone(), reason };
+        if let Some(lambda) = model.unfinished() {
+            return Err(unfit(format!(
+                "its training had reached λ = {lambda:.3} of 1, so the ternary network it would teach as is another, much worse model; take it to λ = 1 first, or teach by what it was healed from"
+            )));
+        }
         if teacher.vocabulary != student.vocabulary {
             let reason = format!(
                 "it has {} token ids and the student {}; they have to be the same ones",

@@ -477,9 +477,9 @@ unsafe fn pair_codes(source: &Source<i8>, lane: usize, packed: &mut [f32]) {
     };
     for (slot, row) in packed.chunks_exact_mut(source.width).enumerate() {
         let depth = 2 * slot;
+        let low = codes(depth);
         let high = if depth + 1 < source.depth { codes(depth + 1) } else { _mm_setzero_si128() };
-        let bytes =
-            _mm256_set_m128i(_mm_unpackhi_epi8(codes(depth), high), _mm_unpacklo_epi8(codes(depth), high));
+        let bytes = _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
         let pairs = _mm512_castsi512_ps(_mm512_cvtepi8_epi16(bytes));
         // SAFETY: the mask keeps to the panel's width.
         unsafe { _mm512_mask_storeu_ps(row.as_mut_ptr().add(lane), mask, pairs) }
