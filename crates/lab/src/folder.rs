@@ -1,5 +1,6 @@
 //! The folder of an experiment: the file it was begun with, its data sets, and a folder for each point.
 
+use crate::experiment::Settings;
 use crate::points::{Point, points};
 use crate::{Experiment, LabError};
 use formats::{atomic, bounded};
@@ -35,6 +36,16 @@ pub struct Facts {
     /// the model that is healed, in place of the run of the `[start]` table
     #[serde(default)]
     pub from: Option<PathBuf>,
+}
+
+impl Facts {
+    /// The data set that `settings` name, or the first.
+    pub(crate) fn data_set(&self, settings: &Settings) -> Option<&DataSet> {
+        match &settings.data {
+            Some(name) => self.data.get(name),
+            None => self.data.values().next(),
+        }
+    }
 }
 
 /// An experiment that was begun.

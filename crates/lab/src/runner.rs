@@ -1,7 +1,7 @@
 //! Running the points of an experiment as child processes: resumable, several at a time, each with its log.
 
-use crate::experiment::{Settings, Verb};
-use crate::folder::DataSet;
+use crate::experiment::{Experiment, Settings, Verb};
+use crate::folder::{DataSet, Facts};
 use crate::measure::{self, MEASURES, Measured};
 use crate::points::Point;
 use crate::{Folder, LabError};
@@ -244,22 +244,24 @@ fn settings(folder: &Folder, settings: &Settings) -> Result<Vec<String>, LabErro
     let mut arguments: Vec<String> =
         settings.preset.iter().flat_map(|preset| ["--preset".to_owned(), preset.clone()]).collect();
     arguments.extend(["--data".to_owned(), text(&set.path)]);
-    let is_healed = folder.experiment.verb == Verb::Heal && settings.preset.is_none();
-    if folder.experiment.data_vocabulary && !is_healed {
-        arguments.extend(["--set".to_owned(), format!("model.vocabulary={}", set.vocabulary)]);
-    }
-    for (key, value) in &settings.set {
-        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
-    }
+    arguments.extend(
+        sets(&folder.experiment, &folder.facts, settings)
+            .into_iter()
+            .flat_map(|set| ["--set".to_owned(), set]),
+    );
     Ok(arguments)
 }
 
+/// The `key=value` sets of these settings: the vocabulary of their data where the network has that, then their own.
+pub fn sets(experiment: &Experiment, facts: &Facts, settings: &Settings) -> Vec<String> {
+    let is_healed = experiment.verb == Verb::Heal && settings.preset.is_none();
+    let data = facts.data_set(settings).filter(|_| experiment.data_vocabulary && !is_healed);
+    let vocabulary = data.map(|data| format!("model.vocabulary={}", data.vocabulary));
+    vocabulary.into_iter().chain(settings.set.iter().map(|(key, value)| format!("{key}={value}"))).collect()
+}
+
 fn data_set<'a>(folder: &'a Folder, settings: &Settings) -> Result<&'a DataSet, LabError> {
-    let found = match &settings.data {
-        Some(name) => folder.facts.data.get(name),
-        None => folder.facts.data.values().next(),
-    };
-    found.ok_or_else(|| LabError::Folder {
+    folder.facts.data_set(settings).ok_or_else(|| LabError::Folder {
         dir: folder.dir().to_owned(),
         what: format!("there is no data set '{}'", settings.data.as_deref().unwrap_or("main")),
         remedy: "name it with --data NAME=DIR",

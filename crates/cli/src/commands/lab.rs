@@ -158,16 +158,7 @@ fn run_experiment(args: &Run) -> Result<ExitCode> {
 
 /// Resolves the configuration of every run: a key that is misspelt is found before the first one is trained.
 fn check_settings(name: &str, experiment: &Experiment, facts: &Facts) -> Result<()> {
-    let sets = |settings: &Settings| -> Vec<String> {
-        let set = settings.data.as_ref().map_or(facts.data.values().next(), |name| facts.data.get(name));
-        let is_own = experiment.verb == experiment::Verb::Train || settings.preset.is_some();
-        let vocabulary = set.filter(|_| experiment.data_vocabulary && is_own);
-        let vocabulary = vocabulary.map(|set| format!("model.vocabulary={}", set.vocabulary));
-        vocabulary
-            .into_iter()
-            .chain(settings.set.iter().map(|(key, value)| format!("{key}={value}")))
-            .collect()
-    };
+    let sets = |settings: &Settings| runner::sets(experiment, facts, settings);
     let begin = |settings: &Settings| RunConfig::resolve(settings.preset.as_deref(), None, &sets(settings));
     let source = match (&facts.from, &experiment.start) {
         (Some(from), _) => Some(checkpoint::open(from)?.config().clone()),
