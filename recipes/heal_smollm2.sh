@@ -35,6 +35,6 @@ heal teacher "${STEPS_TEACHER:-1300}" --teacher "$model" \
 "$trilobit" eval perplexity "$model" --text "$valid" --window 1024
 for name in text teacher; do
     "$trilobit" eval perplexity "$out/$name" --text "$valid" --window 1024
-    "$trilobit" export gguf "$out/$name" --type i2_s --out "$out/$name-i2_s.gguf"
-    "$trilobit" export gguf "$out/$name" --type tq2_0 --out "$out/$name-tq2_0.gguf"
+    "$trilobit" export gguf "$out/$name" --type i2_s --widen --out "$out/$name-i2_s.gguf"
+    "$trilobit" export gguf "$out/$name" --type tq2_0 --widen --out "$out/$name-tq2_0.gguf"
 done

@@ -74,6 +74,16 @@ pub(crate) fn target(model: &Loaded, wants_ternary: bool, quantize: bool) -> Res
     }
 }
 
+/// Tensor `name` of the network of `config`.
+///
+/// # Panics
+/// When there is none.
+pub(crate) fn named(config: &Config, name: &str) -> Named {
+    let layout = Layout::new(config);
+    let found = layout.tensors().iter().find(|named| named.name == name);
+    found.unwrap_or_else(|| panic!("'{name}' is no tensor of the network")).clone()
+}
+
 /// What a format makes of values: whole blocks.
 pub(crate) fn round_trip(format: &dyn BlockFormat, values: &[f32]) -> Vec<f32> {
     let Some(encode) = format.encoder() else { return values.to_vec() };

@@ -24,7 +24,7 @@ fn format(name: &str) -> &'static dyn BlockFormat {
 }
 
 fn options(kind: &str, embedding: &str) -> gguf::Options {
-    gguf::Options { format: format(kind), embedding: format(embedding), quantize: false }
+    gguf::Options { format: format(kind), embedding: format(embedding), quantize: false, widen: false }
 }
 
 fn native(dir: &Path, config: &Config) -> Loaded {
@@ -122,6 +122,56 @@ fn dense_networks_go_through_as_f16_and_are_packed_only_when_asked_to() {
         let ternary = checkpoint::open(&out).unwrap();
         assert_eq!(ternary.config().linear, LinearKind::Ternary, "F16 holds three values, too");
     }
+}
+
+/// Rows of 48 and 80 weights become rows of 128 or 256: no other answers, and nothing left in F16.
+#[test]
+fn a_widened_network_computes_the_same() {
+    let narrow =
+        Config { hidden: 48, heads: 6, kv_heads: 2, head_size: 12, ffn: 80, sub_norms: false, ..base() };
+    for (name, config) in [
+        ("llama-shaped", narrow.clone()),
+        ("tied, a norm of its own", Config { tied: true, final_norm_epsilon: Some(1e-3), ..narrow.clone() }),
+        ("biases", Config { qkv_bias: true, ..narrow.clone() }),
+        ("head norms", Config { qk_norm: true, ..narrow.clone() }),
+        ("one head of keys", Config { kv_heads: 1, ..narrow.clone() }),
+        ("dense", Config { linear: LinearKind::Dense, ..narrow.clone() }),
+    ] {
+        for (kind, block, tolerance) in [("i2_s", 128, 1e-4), ("tq1_0", 256, 5e-2), ("tq2_0", 256, 5e-2)] {
+            let dir = testkit::temp_dir();
+            let model = native(&dir.path().join("native"), &config);
+            let out = dir.path().join("model.gguf");
+            let asked = gguf::Options { widen: true, quantize: true, ..options(kind, "f32") };
+            let report = gguf::export(&model, &out, &asked, &mut ()).unwrap();
+            assert!(
+                report.notes.iter().any(|note| note.contains("widened with zeros")),
+                "{:?}",
+                report.notes
+            );
+            assert!(!report.notes.iter().any(|note| note.contains("they are F16")), "{:?}", report.notes);
+            assert_eq!(report.distortions.len(), 14);
+            let wide = checkpoint::open(&out).unwrap();
+            let (wider, group) = (wide.config(), wide.config().heads / wide.config().kv_heads);
+            assert_eq!((wider.hidden, wider.ffn), (block, block), "{name}, {kind}");
+            assert_eq!((wider.query_width() % block, group), (0, config.heads / config.kv_heads));
+            // What is dense is ternary in the file, as the reference makes it.
+            let ternary = Config { linear: LinearKind::Ternary, ..config.clone() };
+            let far = difference(&logits(&wide), &logits(&native(&dir.path().join("ternary"), &ternary)));
+            assert!(far < tolerance, "{name}, {kind}: {far:e}");
+        }
+    }
+}
+
+#[test]
+fn sub_norms_are_not_widened() {
+    let dir = testkit::temp_dir();
+    let model = native(&dir.path().join("native"), &Config { ffn: 300, ..base() });
+    let out = dir.path().join("model.gguf");
+    let asked = gguf::Options { widen: true, ..options("tq2_0", "f16") };
+    let error = gguf::export(&model, &out, &asked, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("sub-norms") && error.contains("--widen") && !out.exists(), "{error}");
+    let fits = native(&dir.path().join("fits"), &base());
+    gguf::export(&fits, &out, &asked, &mut ()).expect("nothing to be added");
 }
 
 /// A healing that was stopped on its way is no ternary model yet, in any type.

@@ -55,7 +55,7 @@ fn write_gguf(patient: &Patient, loaded: &Loaded, out: &Path) -> Result<(), File
     let format = named(kind("attn_q")).filter(writable).unwrap_or(&quant::F16);
     let embedding =
         named(kind("token_embd")).filter(|format| format.encoder().is_some()).unwrap_or(&quant::F16);
-    let options = gguf::Options { format, embedding, quantize: false };
+    let options = gguf::Options { format, embedding, quantize: false, widen: false };
     gguf::export(loaded, out, &options, &mut ()).map(|_| ())
 }
 

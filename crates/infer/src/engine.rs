@@ -23,15 +23,18 @@ pub struct EngineOptions {
     pub lambda: f32,
     /// how keys and values are kept; `None` is [`KvType::for_network`]
     pub kv: Option<KvType>,
+    /// activations of a token that share a scale; `None` is all of them, as in training. Engines of other formats round in
+    /// blocks: llama.cpp in blocks of 256 beside TQ1_0 and TQ2_0
+    pub activation_block: Option<usize>,
     /// keep a large head a second time at eight bits a weight, so that the best tokens are found (exactly) at half the cost
     pub screen: bool,
 }
 
 impl Default for EngineOptions {
-    /// All processors, λ = 1, keys and values as they fit, the head screened.
+    /// All processors, λ = 1, keys and values as they fit, activations token by token, the head screened.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, lambda: 1.0, kv: None, screen: true }
+        Self { threads, lambda: 1.0, kv: None, activation_block: None, screen: true }
     }
 }
 
@@ -85,13 +88,16 @@ impl Engine {
     /// `model::quantize`.
     ///
     /// # Errors
-    /// λ outside 0..=1, a tensor that cannot be read, no memory for the packed codes.
+    /// λ outside 0..=1, blocks of no activations, a tensor that cannot be read, no memory for the packed codes.
     pub fn new(source: &dyn Source, options: EngineOptions) -> Result<Self, InferError> {
         if !(0.0..=1.0).contains(&options.lambda) {
             return Err(InferError::Lambda(options.lambda));
         }
+        if options.activation_block == Some(0) {
+            return Err(InferError::ActivationBlock);
+        }
         let config = source.config().clone();
-        let arithmetic = Arithmetic::of(&config, options.lambda);
+        let arithmetic = Arithmetic::of(&config, options.lambda, options.activation_block);
         let table = (config.vocabulary, config.hidden);
         let screened = options.screen && table.0 * table.1 >= screen::ELEMENTS_MIN;
         room::check(&config, arithmetic, screened)?;

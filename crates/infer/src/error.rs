@@ -50,6 +50,9 @@ pub enum InferError {
     /// A share of quantisation outside 0..=1.
     #[error("lambda = {0} is no share of quantisation; give a number from 0 to 1 (1 is the model as served)")]
     Lambda(f32),
+    /// Activations to be rounded in blocks of none.
+    #[error("activations cannot be rounded in blocks of 0; llama.cpp's blocks have 256")]
+    ActivationBlock,
     /// A sampling option that means nothing.
     #[error("sampling: {key} = {value}, but {allowed}")]
     Sampling {

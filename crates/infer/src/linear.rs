@@ -17,20 +17,40 @@ use std::sync::Mutex;
 pub(crate) enum Arithmetic {
     /// λ = 1: int8 activations, ternary weights, sums in i32
     Ternary,
-    /// 0 < λ < 1: activations and weights between full precision and quantised, in f32
-    Blend(f32),
+    /// activations and weights between full precision and quantised, in f32
+    Blend(Share),
     /// full precision
     Dense,
 }
 
 impl Arithmetic {
-    /// What a network computes with at a share of quantisation in 0..=1.
-    pub(crate) fn of(config: &Config, lambda: f32) -> Self {
-        match config.linear {
-            LinearKind::Dense => Self::Dense,
-            LinearKind::Ternary if lambda == 0.0 => Self::Dense,
-            LinearKind::Ternary if lambda == 1.0 => Self::Ternary,
-            LinearKind::Ternary => Self::Blend(lambda),
+    /// What a network computes with at a share of quantisation in 0..=1, its activations rounded token by token or in blocks.
+    pub(crate) fn of(config: &Config, lambda: f32, block: Option<usize>) -> Self {
+        match (config.linear, block) {
+            (LinearKind::Dense, _) => Self::Dense,
+            (LinearKind::Ternary, _) if lambda == 0.0 => Self::Dense,
+            (LinearKind::Ternary, None) if lambda == 1.0 => Self::Ternary,
+            (LinearKind::Ternary, _) => Self::Blend(Share { lambda, block: block.unwrap_or(usize::MAX) }),
+        }
+    }
+}
+
+/// How far activations and weights are quantised, and how activations are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share {
+    /// 0 < λ ≤ 1
+    lambda: f32,
+    /// activations of a token that share a scale; at least 1
+    block: usize,
+}
+
+impl Share {
+    /// Rounds one token `x` into `codes`, and writes what lies λ of the way there.
+    fn blend(self, x: &[f32], codes: &mut [i8], blended: &mut [f32]) {
+        let blocks =
+            x.chunks(self.block).zip(codes.chunks_mut(self.block)).zip(blended.chunks_mut(self.block));
+        for ((x, codes), blended) in blocks {
+            quantize::blend_activations(x, self.lambda, codes, blended);
         }
     }
 }
@@ -70,9 +90,9 @@ impl Linear {
                 let mut latent = vec![0.0; n * k];
                 source.read(name, 0..n, &mut latent)?;
                 let (codes, gamma) = quantised(&latent, encoding);
-                if let Arithmetic::Blend(lambda) = arithmetic {
+                if let Arithmetic::Blend(share) = arithmetic {
                     let mut blended = vec![0.0; latent.len()];
-                    quantize::blend_weights(&latent, &codes, gamma, lambda, &mut blended);
+                    quantize::blend_weights(&latent, &codes, gamma, share.lambda, &mut blended);
                     return Ok(Self::Float(Table::of(blended, k)));
                 }
                 two_bit::pack(pool, &codes, n, k, &mut memory[bytes.clone()]);
@@ -198,7 +218,7 @@ impl Operand {
                     },
                 );
             }
-            Arithmetic::Blend(lambda) => {
+            Arithmetic::Blend(share) => {
                 let codes = Rows::new(&mut self.codes[..all], width);
                 let floats = Rows::new(&mut self.floats[..all], width);
                 pool.for_rows(
@@ -209,7 +229,7 @@ impl Operand {
                         let rows = normed.chunks_exact_mut(width).zip(codes.chunks_exact_mut(width));
                         for (((x, q), out), row) in rows.zip(floats.chunks_exact_mut(width)).zip(range) {
                             write(row, x);
-                            quantize::blend_activations(x, lambda, q, out);
+                            share.blend(x, q, out);
                         }
                     },
                 );

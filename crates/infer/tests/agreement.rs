@@ -1,7 +1,9 @@
 //! The engine against `model::reference`, on tiny random models of every choice of the configuration.
 
 use infer::{Engine, EngineOptions, InferError, KvType};
-use model::{Activation, Config, LinearKind, NormPlacement, RopeStyle, Weights, reference};
+use model::{
+    Activation, Config, LinearKind, NormPlacement, Projection, RopeStyle, Weights, quantize, reference,
+};
 
 fn base() -> Config {
     toml::from_str(
@@ -58,7 +60,11 @@ fn weights(config: &Config, seed: u64) -> Weights {
 }
 
 fn engine(weights: &Weights, lambda: f32) -> Engine {
-    Engine::new(weights, EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), screen: true }).unwrap()
+    Engine::new(
+        weights,
+        EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), ..EngineOptions::default() },
+    )
+    .unwrap()
 }
 
 fn tokens(config: &Config, count: usize) -> Vec<u32> {
@@ -88,6 +94,36 @@ fn logits_agree_with_the_reference() {
     }
 }
 
+/// One block is the whole token: as trained. Blocks of one element lose nothing: what is left is a dense network of γ·T.
+#[test]
+fn activations_are_rounded_in_blocks_where_that_is_asked_for() {
+    let config = base();
+    let weights = weights(&config, 11);
+    let ids = tokens(&config, 20);
+    let run = |activation_block| {
+        let options = EngineOptions { threads: 2, activation_block, ..EngineOptions::default() };
+        let engine = Engine::new(&weights, options)?;
+        engine.session(config.context)?.forward_all(&ids)
+    };
+    let by_token = reference::logits(&weights, &ids, &[0; 20], 1.0);
+    assert!(difference(&run(Some(config.ffn)).unwrap(), &by_token) < 1e-4);
+    let mut ternary = weights.clone();
+    for block in &ternary.layout.blocks {
+        for projection in Projection::ALL {
+            let latent = block.projection(projection).of_mut(&mut ternary.data);
+            let gamma = quantize::weight_scale(latent);
+            let mut codes = vec![0; latent.len()];
+            quantize::ternarise(latent, gamma, &mut codes);
+            latent.iter_mut().zip(codes).for_each(|(w, code)| *w = gamma * f32::from(code));
+        }
+    }
+    let unrounded = reference::logits(&ternary, &ids, &[0; 20], 0.0);
+    assert!(difference(&run(Some(1)).unwrap(), &unrounded) < 1e-4);
+    let between = run(Some(16)).unwrap();
+    assert!(difference(&between, &unrounded) > 1e-4 && difference(&between, &by_token) > 1e-4);
+    assert!(matches!(run(Some(0)), Err(InferError::ActivationBlock)));
+}
+
 /// Without quantisation of the layers no code flips. These weights make attention sharp, which enlarges the rounding of keys:
 /// 2⁻¹² of a value at most for binary16, half of 1/127 of the largest of a head for int8, 16 times as much.
 #[test]
@@ -96,7 +132,7 @@ fn narrow_keys_and_values_stay_near_the_computed_ones() {
         let weights = weights(&config, 11);
         let ids = tokens(&config, 100);
         let run = |kv| {
-            let options = EngineOptions { threads: 2, lambda, kv: Some(kv), screen: true };
+            let options = EngineOptions { threads: 2, lambda, kv: Some(kv), ..EngineOptions::default() };
             let engine = Engine::new(&weights, options).unwrap();
             let mut session = engine.session(config.context).unwrap();
             let at_once = session.forward_all(&ids).unwrap();
@@ -146,9 +182,11 @@ fn the_number_of_threads_changes_no_bit() {
     let weights = weights(&base(), 3);
     let ids = tokens(&base(), 30);
     let run = |threads, lambda| {
-        let engine =
-            Engine::new(&weights, EngineOptions { threads, lambda, kv: Some(KvType::F32), screen: true })
-                .unwrap();
+        let engine = Engine::new(
+            &weights,
+            EngineOptions { threads, lambda, kv: Some(KvType::F32), ..EngineOptions::default() },
+        )
+        .unwrap();
         let mut session = engine.session(64).unwrap();
         session.forward_all(&ids).unwrap()
     };

@@ -19,9 +19,11 @@ fn allocations(lambda: f32, sampling: Sampling, adapted: bool) -> usize {
     )
     .unwrap();
     let weights = Weights::random(&config, 2);
-    let mut engine =
-        Engine::new(&weights, EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), screen: true })
-            .unwrap();
+    let mut engine = Engine::new(
+        &weights,
+        EngineOptions { threads: 2, lambda, kv: Some(KvType::F32), ..EngineOptions::default() },
+    )
+    .unwrap();
     if adapted {
         let rank = Rank { rank: 4, alpha: 8.0, stabilised: false };
         engine = engine.with_adapter(&Adapter::fresh(&config, rank, &Projection::ALL, 1));

@@ -68,7 +68,7 @@ fn tokenizer(normalizer: &Value, pre_tokenizer: &Value, decoder: &Value) -> Toke
 fn through(model: &Loaded, dir: &Path) -> Result<Loaded, String> {
     let out = dir.join("model.gguf");
     let f16 = quant::named("f16").unwrap();
-    let options = gguf::Options { format: f16, embedding: f16, quantize: false };
+    let options = gguf::Options { format: f16, embedding: f16, quantize: false, widen: false };
     gguf::export(model, &out, &options, &mut ()).map_err(|error| error.to_string())?;
     Ok(checkpoint::open(&out).unwrap())
 }

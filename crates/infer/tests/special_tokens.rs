@@ -67,7 +67,7 @@ fn the_names_of_tokenizer_config_go_through_every_dialect() {
         shard_bytes: hf::SHARD_BYTES_MAX,
     };
     let f16 = quant::named("f16").unwrap();
-    let options = gguf::Options { format: f16, embedding: f16, quantize: false };
+    let options = gguf::Options { format: f16, embedding: f16, quantize: false, widen: false };
     import(&model, &path("native"), &mut ()).unwrap();
     gguf::export(&model, &path("a.gguf"), &options, &mut ()).unwrap();
     for (from, out) in [("model", "b"), ("native", "c")] {
@@ -112,7 +112,7 @@ fn a_gguf_file_names_its_tokens_by_their_ids() {
     let mut model = model(&dir.path().join("model"), &json!({}), &ids);
     model.chat_template = Some(TEMPLATE.into());
     let f16 = quant::named("f16").unwrap();
-    let options = gguf::Options { format: f16, embedding: f16, quantize: false };
+    let options = gguf::Options { format: f16, embedding: f16, quantize: false, widen: false };
     let out = dir.path().join("a.gguf");
     gguf::export(&model, &out, &options, &mut ()).unwrap();
     let copy = checkpoint::open(&out).unwrap();

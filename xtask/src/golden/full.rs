@@ -96,6 +96,8 @@ fn checks(tools: &Tools, exports: &Path) -> Vec<Check> {
     hf.arg(&tools.trilobit).arg(exports);
     let mut llama = script(&tools.llama, "llama_cpp_check.py");
     llama.arg("--trilobit").arg(&tools.trilobit).arg("--data").arg(&tools.data);
+    let mut widened = script(&tools.llama, "widened_check.py");
+    widened.arg("--trilobit").arg(&tools.trilobit).arg("--smollm2").arg(&tools.smollm2);
     vec![
         Check { name: "golden models, PyTorch", command: golden },
         Check { name: "updates by Muon, PyTorch", command: muon },
@@ -105,6 +107,7 @@ fn checks(tools: &Tools, exports: &Path) -> Vec<Check> {
         Check { name: "block formats, gguf and ggml", command: blocks },
         Check { name: "our exports, transformers", command: hf },
         Check { name: "ternary GGUF, llama.cpp", command: llama },
+        Check { name: "rows filled up, llama.cpp", command: widened },
         Check { name: "bitllama and stories260K, float64", command: models(&[]) },
         Check { name: "SmolLM2, float64", command: models(&[Path::new("--smollm2"), &tools.smollm2]) },
     ]

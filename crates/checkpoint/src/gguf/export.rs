@@ -1,6 +1,7 @@
 //! Writing a GGUF file: one tensor in memory at a time, read again and compared before it appears.
 
 use super::config::{self, FINAL_EPSILON, HIDDEN_ACT};
+use super::widen::Widened;
 use super::{Extras, names, vocabulary};
 use crate::adapt::Adapted;
 use crate::convert::{self, Report, round_trip};
@@ -24,6 +25,8 @@ pub struct Options {
     pub embedding: &'static dyn BlockFormat,
     /// ternarise the projections of a dense network
     pub quantize: bool,
+    /// add zeros until the rows of all projections are whole blocks of the format
+    pub widen: bool,
 }
 
 /// Writes the file `out`, replacing what was there once it is complete.
@@ -31,7 +34,7 @@ pub struct Options {
 /// Codes are exactly those of the model; scales are rounded to f16 where the format holds f16.
 ///
 /// # Errors
-/// No architecture of llama.cpp or bitnet.cpp computes the network; rows do not fit the format; a dense network is to be
+/// No architecture of llama.cpp or bitnet.cpp computes the network; it cannot be widened; a dense network is to be
 /// packed without `quantize`; what was written does not read back; a folder is at `out`; the disk.
 pub fn export(
     model: &Loaded,
@@ -46,8 +49,12 @@ pub fn export(
     let architecture = architecture(model, options)?;
     let style = if architecture == "llama" { RopeStyle::Interleaved } else { RopeStyle::RotateHalf };
     let adapted = Adapted::new(&*model.source, style);
-    let config = Config { linear, ..adapted.config().clone() };
-    let rounded = Rounded { inner: &adapted, options, config };
+    let widened = match options.widen {
+        true => Widened::new(&adapted, options.format.block_elements(), &model.path)?,
+        false => Widened::unchanged(&adapted),
+    };
+    let config = Config { linear, ..widened.config().clone() };
+    let rounded = Rounded { inner: &widened, options, config };
     let (writer, report) = rounded.write(model, architecture, out, progress)?;
     writer.finish_if(|staged| {
         let (written, extras) = super::open(staged, I2sLayout::X86)?;
@@ -95,18 +102,12 @@ fn architecture(model: &Loaded, options: &Options) -> Result<&'static str, FileE
 
 /// The network as the file will hold it: values and scales rounded to the formats.
 struct Rounded<'a> {
-    inner: &'a Adapted<'a>,
+    inner: &'a Widened<'a>,
     options: &'a Options,
     config: Config,
 }
 
 impl Rounded<'_> {
-    fn named(&self, name: &str) -> Named {
-        let layout = Layout::new(&self.config);
-        let found = layout.tensors().iter().find(|named| named.name == name);
-        found.unwrap_or_else(|| panic!("'{name}' is no tensor of the network")).clone()
-    }
-
     fn format(&self, named: &Named) -> &'static dyn BlockFormat {
         match (named.is_projection(), named.is_matrix) {
             (true, _) if named.slot.cols.is_multiple_of(self.options.format.block_elements()) => {
@@ -125,7 +126,7 @@ impl Rounded<'_> {
     }
 
     fn ternary(&self, named: &Named) -> Result<ternary::Ternary, FileError> {
-        ternary::read(self.inner, named)
+        self.inner.ternary(&named.name)
     }
 
     /// γ as the tensor's format holds it.
@@ -189,7 +190,7 @@ impl Rounded<'_> {
         }
         let is_exact = self.options.format.name() == I2_S.name() && self.unblocked().is_none();
         let tolerance = if is_exact { 0.0 } else { 1.0 / 2048.0 };
-        let notes = self.notes(architecture);
+        let notes = self.notes(model.config(), architecture);
         Ok((writer, Report { distortions, tensors: 0, tolerance, largest, notes }))
     }
 
@@ -277,13 +278,24 @@ impl Rounded<'_> {
         Ok(keys)
     }
 
-    fn notes(&self, architecture: &str) -> Vec<String> {
+    /// What reads the file of the network `narrow` should know.
+    fn notes(&self, narrow: &Config, architecture: &str) -> Vec<String> {
         let mut notes = convert::notes(&self.config, "llama.cpp");
+        let sizes = |config: &Config| {
+            format!(
+                "hidden {}, {} of {} heads, ffn {}",
+                config.hidden, config.kv_heads, config.heads, config.ffn
+            )
+        };
+        let (before, after) = (sizes(narrow), sizes(&self.config));
+        if before != after {
+            notes.push(format!("widened with zeros from {before} to {after}, which computes the same"));
+        }
         if let Some((tensors, row)) = self.unblocked() {
             let (format, block) = (self.options.format.name(), self.options.format.block_elements());
             notes.push(format!(
                 "{tensors} projections have rows of {row} weights, no multiple of {format}'s blocks of {block}; they are F16, with the \
-                 same three values, and engines that do not look for these compute them with unrounded activations"
+                 same three values, and engines that do not look for these compute them with unrounded activations; --widen fills their rows up with zeros"
             ));
         }
         let known = config::ARCHITECTURES.iter().find(|known| known.name == architecture);
@@ -330,7 +342,7 @@ impl Source for Rounded<'_> {
     }
 
     fn encoding(&self, name: &str) -> Result<Encoding, FileError> {
-        let named = self.named(name);
+        let named = convert::named(&self.config, name);
         if !self.is_coded(&named) {
             return Ok(Encoding::Float);
         }
@@ -339,7 +351,7 @@ impl Source for Rounded<'_> {
 
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<(), FileError> {
         self.inner.read(name, rows, out)?;
-        let rounded = round_trip(self.format(&self.named(name)), out);
+        let rounded = round_trip(self.format(&convert::named(&self.config, name)), out);
         out.copy_from_slice(&rounded);
         Ok(())
     }
@@ -349,7 +361,7 @@ impl Source for Rounded<'_> {
     }
 
     fn read_codes(&self, name: &str, rows: Range<usize>, out: &mut [i8]) -> Result<(), FileError> {
-        let named = self.named(name);
+        let named = convert::named(&self.config, name);
         let codes = self.ternary(&named)?.codes;
         out.copy_from_slice(&codes[rows.start * named.slot.cols..rows.end * named.slot.cols]);
         Ok(())

@@ -5,6 +5,7 @@ mod export;
 mod names;
 mod tokenizer;
 mod vocabulary;
+mod widen;
 
 pub use export::{Options, export};
 

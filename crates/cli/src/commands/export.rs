@@ -44,6 +44,10 @@ struct GgufArgs {
     /// Round the projections of a dense model, or of one whose λ is not 1 yet, to three values, which makes another, much worse model
     #[arg(long)]
     quantize: bool,
+    /// Add zeros to rows that are no whole blocks of the type (256 of tq1_0 and tq2_0, 128 of i2_s): the same network with a larger
+    /// width. Without it such matrices are F16 with the same three values
+    #[arg(long)]
+    widen: bool,
 }
 
 #[derive(clap::Args)]
@@ -131,6 +135,7 @@ fn gguf_file(args: &GgufArgs) -> Result<ExitCode> {
         format: format(&args.kind, &["I2_S", "TQ1_0", "TQ2_0", "F16"])?,
         embedding: format(&args.embedding, &["F16", "Q8_0", "Q6_K", "F32"])?,
         quantize: args.quantize,
+        widen: args.widen,
     };
     let model = args.merge.apply(args.source.open()?, args.quantize)?;
     if model.tokenizer.is_none() {

@@ -26,6 +26,10 @@ pub struct ModelArgs {
     /// Keys and values: as computed, binary16, or int8 with a scale for each token and head [default: as computed where a whole context fits in 256 MB]
     #[arg(long, value_enum, value_name = "TYPE")]
     kv: Option<Kv>,
+    /// Round activations in blocks of N with a scale each, as llama.cpp does in blocks of 256 beside TQ1_0 and TQ2_0: what a model
+    /// says there, at the speed of a dense one [default: a scale for each token, as trained]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    activation_block: Option<usize>,
     /// Share of quantisation; 1 is the model as served
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, hide_short_help = true)]
     lambda: f32,
@@ -52,8 +56,12 @@ impl From<Kv> for KvType {
 impl ModelArgs {
     /// Loads the model; checkpoints that were passed over are warned about.
     pub fn open(&self) -> Result<Model> {
-        let mut options =
-            EngineOptions { lambda: self.lambda, kv: self.kv.map(Into::into), ..EngineOptions::default() };
+        let mut options = EngineOptions {
+            lambda: self.lambda,
+            kv: self.kv.map(Into::into),
+            activation_block: self.activation_block,
+            ..EngineOptions::default()
+        };
         if let Some(threads) = self.threads {
             options.threads = threads.into();
         }

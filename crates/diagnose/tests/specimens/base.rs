@@ -43,7 +43,8 @@ impl Base {
         trainer.run(&Limits { interrupted: &|| false, time: None }, &mut ()).unwrap();
         let base = Self { dir };
         let loaded = open(&run);
-        let options = gguf::Options { format: &quant::I2_S, embedding: &quant::F16, quantize: false };
+        let options =
+            gguf::Options { format: &quant::I2_S, embedding: &quant::F16, quantize: false, widen: false };
         gguf::export(&loaded, &base.gguf(), &options, &mut ()).unwrap();
         for (name, storing) in
             [("hf", Storing::Offline), ("inverted", Storing::OfflineInverted), ("online", Storing::Online)]

@@ -71,7 +71,8 @@ fn edited(mut loaded: Loaded, out: &Path, codes: EditCodes, scale: EditScale) ->
     let config = loaded.config().clone();
     loaded.source = Box::new(Edited { inner: loaded.source, config, codes, scale });
     let path = out.join("model.gguf");
-    let options = dialect::Options { format: &quant::I2_S, embedding: &quant::F16, quantize: false };
+    let options =
+        dialect::Options { format: &quant::I2_S, embedding: &quant::F16, quantize: false, widen: false };
     dialect::export(&loaded, &path, &options, &mut ()).unwrap();
     path
 }

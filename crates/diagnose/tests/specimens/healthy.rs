@@ -25,7 +25,8 @@ pub static SPECIMENS: &[Specimen] = &[
     }),
     healthy("exported to GGUF, I2_S", |base, _| base.gguf()),
     healthy("exported to GGUF, F16", |base, dir| {
-        let options = dialect::Options { format: &quant::F16, embedding: &quant::F16, quantize: false };
+        let options =
+            dialect::Options { format: &quant::F16, embedding: &quant::F16, quantize: false, widen: false };
         let out = dir.join("model.gguf");
         dialect::export(&open(&base.run()), &out, &options, &mut ()).unwrap();
         out
@@ -109,7 +110,7 @@ fn others_models_raise_no_alarm() {
         vec![(bitllama, options.clone()), (data.join("models/stories260K/stories260K.bin"), options)];
     for format in [&quant::I2_S as &dyn quant::BlockFormat, &quant::TQ2_0, &quant::TQ1_0] {
         let out = dir.path().join(format!("{}.gguf", format.name()));
-        let options = dialect::Options { format, embedding: &quant::F16, quantize: false };
+        let options = dialect::Options { format, embedding: &quant::F16, quantize: false, widen: false };
         dialect::export(&loaded, &out, &options, &mut ()).unwrap();
         paths.push((out, OpenOptions::default()));
     }
