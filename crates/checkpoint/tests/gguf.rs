@@ -511,6 +511,34 @@ fn a_way_to_cut_text_that_has_no_name_is_refused() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no leftovers");
 }
 
+/// The files of BitNet 2B4T that went round have Llama-3's tokens and not the key.
+#[test]
+fn how_text_is_cut_is_told_by_the_number_of_tokens_where_the_file_does_not_say() {
+    for (size, whose, is_llama3) in [(300, "GPT-2's", false), (128_256, "Llama-3's", true)] {
+        let dir = testkit::temp_dir();
+        let config =
+            Config { vocabulary: size, hidden: 16, heads: 1, kv_heads: 1, head_size: 16, ffn: 16, ..base() };
+        let model = native(&dir.path().join("native"), &config);
+        let path = dir.path().join("model.gguf");
+        gguf::export(&model, &path, &options("f16", "f16"), &mut ()).unwrap();
+        let tokens = (0..size).map(|id| format!("t{id}")).collect();
+        let cut = changed(
+            &path,
+            &[
+                ("tokenizer.ggml.model", Meta::String("gpt2".into())),
+                ("tokenizer.ggml.tokens", Meta::Array(Array::String(tokens))),
+                ("tokenizer.ggml.merges", Meta::Array(Array::String(Vec::new()))),
+            ],
+            &[],
+        );
+        let again = checkpoint::open(&cut).unwrap();
+        assert!(again.warnings.iter().any(|warning| warning.contains(whose)), "{:?}", again.warnings);
+        let Some(TokenizerFrom::Json(json)) = again.tokenizer else { panic!("the file has a tokenizer") };
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["model"]["ignore_merges"], is_llama3);
+    }
+}
+
 /// Judges as it is told, and counts the phases that began.
 struct Judge(bool, usize);
 

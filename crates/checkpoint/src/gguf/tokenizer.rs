@@ -4,6 +4,7 @@ use formats::gguf::File;
 use formats::{FileError, Kind, limits, nearest};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 /// Token types of GGUF that are no ordinary text.
 const UNKNOWN: i32 = 2;
@@ -23,6 +24,9 @@ enum Words {
     /// Qwen2's expression, after NFC
     Qwen2,
 }
+
+/// Sizes of Llama-3's vocabulary, with few or many of its reserved tokens.
+const LLAMA3_TOKENS: RangeInclusive<usize> = 128_000..=128_512;
 
 const PRE: [(&str, Words); 10] = [
     ("gpt-2", Words::Gpt2),
@@ -178,12 +182,16 @@ impl Vocabulary<'_> {
         let name = match self.file.get(key) {
             Some(_) => self.file.str(key)?,
             None => {
+                let tokens = self.tokens.len();
+                let (name, whose) = match LLAMA3_TOKENS.contains(&tokens) {
+                    true => ("llama-bpe", "Llama-3's way is taken, whose number of tokens it has"),
+                    false => ("gpt-2", "GPT-2's way is taken"),
+                };
+                let path = self.file.path().display();
                 warnings.push(format!(
-                    "{}: it does not say {key}, how text is cut before it is tokenized; GPT-2's way is taken, which is wrong \
-                     for Llama-3's tokenizer",
-                    self.file.path().display()
+                    "{path}: it does not say {key}, how text is cut before it is tokenized; {whose} ({tokens})"
                 ));
-                "gpt-2"
+                name
             }
         };
         if let Some((_, words)) = PRE.iter().find(|(known, _)| *known == name) {

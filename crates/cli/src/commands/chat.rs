@@ -3,6 +3,7 @@
 mod conversation;
 
 use super::generate::{ModelArgs, print};
+use crate::ERROR;
 use crate::interrupt::Interrupt;
 use crate::sampling::SamplingArgs;
 use anyhow::{Context, Result};
@@ -86,6 +87,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if is_terminal {
         eprintln!("Say something; /help lists what else there is.");
     }
+    let mut failed = false;
     while let Some(line) = chat.read()? {
         let outcome = match line.strip_prefix('/') {
             Some(rest) if !rest.starts_with('/') => chat.obey(rest),
@@ -95,11 +97,18 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         match outcome {
             Ok(ControlFlow::Continue(())) => (),
-            Ok(ControlFlow::Break(end)) => return end.map(|()| ExitCode::SUCCESS),
-            Err(error) => eprintln!("error: {error:#}"),
+            Ok(ControlFlow::Break(end)) => {
+                end?;
+                break;
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                failed = true;
+            }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    // Who typed has seen it and gone on; a script sees the code alone.
+    Ok(if failed && !is_terminal { ExitCode::from(ERROR) } else { ExitCode::SUCCESS })
 }
 
 /// The template that was asked for, that came with the model, or that its special tokens speak of; and what ends an answer

@@ -70,8 +70,8 @@ struct Run {
     #[arg(long, value_name = "MODEL", requires = "data")]
     from: Option<PathBuf>,
     /// Runs at a time
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    jobs: usize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
     /// Only every N-th run, from the I-th on, counted from 0: one task of an array [default: the rank under mpirun]
     #[arg(long, value_name = "I/N", value_parser = parse_share)]
     share: Option<(usize, usize)>,
@@ -145,7 +145,7 @@ fn run_experiment(args: &Run) -> Result<ExitCode> {
     let mut table = Table::default();
     let mut options = Options {
         program,
-        jobs: args.jobs.max(1),
+        jobs: args.jobs.into(),
         cores: cluster::launch::cores(),
         share: args.share.unwrap_or_else(rank),
         interrupted: &|| interrupt.is_asked(),

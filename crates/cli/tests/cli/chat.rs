@@ -24,7 +24,7 @@ fn talk(args: &[&str], lines: &str) -> (String, String) {
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
     let said = String::from_utf8(out.stderr).unwrap();
-    assert!(out.status.success(), "{said}");
+    assert_eq!(out.status.code(), Some(if said.contains("error:") { 2 } else { 0 }), "{said}");
     (String::from_utf8(out.stdout).unwrap(), said)
 }
 

@@ -1,7 +1,7 @@
 //! The GGUF does not say how text is cut before it is tokenized.
 //!
 //! Byte-level BPE works on pieces that a regular expression cuts, and `tokenizer.ggml.pre` names it. Without the key
-//! llama.cpp warns and takes GPT-2's: digits and contractions of Llama-3 are then cut otherwise, ids are ones that the
+//! llama.cpp warns and takes a default: digits and contractions of Llama-3 are then cut otherwise, ids are ones that the
 //! model never saw together, and the output degrades.
 //!
 //! Remedy: write the key (`llama-bpe` for Llama-3's tokenizer, which BitNet 2B4T has); `trilobit export gguf` does.

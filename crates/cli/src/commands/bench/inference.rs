@@ -171,7 +171,7 @@ pub fn prefill(args: &PrefillArgs) -> Result<()> {
     })?;
     let speed = rounds.speed();
     let operations = engine.operations_per_token() as f64 * speed;
-    let peak = super::integer_peak(&Pool::new(engine.threads()), args.common.rounds as usize);
+    let peak = super::integer_peak(&Pool::new(engine.threads()), args.common.rounds);
     let mut result = json!({
         "threads": engine.threads(), "tokens": tokens, "tokens_per_s": speed, "seconds": tokens as f64 / speed,
         "read_gb_per_s": bandwidth(engine.threads())?,

@@ -57,8 +57,8 @@ struct Train {
     #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: usize,
     /// Timed steps; the median counts
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    steps: usize,
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -70,8 +70,8 @@ struct Kernels {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Repetitions; the median counts
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    rounds: usize,
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -94,7 +94,7 @@ fn train(args: &Train) -> Result<()> {
     if let Some(threads) = args.threads {
         config.train.threads = threads;
     }
-    let pace = pace::measure(&config, args.warmup, args.steps)?;
+    let pace = pace::measure(&config, args.warmup, args.steps as usize)?;
     let flops = Flops::new(&config.model, config.train.sequence).total() as f64 * pace.tokens_per_s();
     let (seconds, speed) = (pace.median().as_secs_f64(), pace.tokens_per_s());
     let spent = spent(&pace);
@@ -190,7 +190,7 @@ fn row(name: &str, (m, n, k): (usize, usize, usize), seconds: f64) -> Value {
     json!({ "kernel": name, "shape": [m, n, k], "gop_per_s": 2.0 * (m * n * k) as f64 / seconds / 1e9 })
 }
 
-fn floats(pool: &Pool, arithmetic: Arithmetic, (m, n, k): (usize, usize, usize), rounds: usize) -> f64 {
+fn floats(pool: &Pool, arithmetic: Arithmetic, (m, n, k): (usize, usize, usize), rounds: u32) -> f64 {
     let (a, b) = (vec![0.5; m * k], vec![0.25; n * k]);
     let (mut c, mut workspace) = (vec![0.0; m * n], Workspace::new(arithmetic));
     median(rounds, || {
@@ -204,7 +204,7 @@ fn float_peak(pool: &Pool, arithmetic: Arithmetic) -> f64 {
     2.0 * (m * n * k) as f64 / floats(pool, arithmetic, CACHED, 9)
 }
 
-fn integer(pool: &Pool, kernel: &dyn TernaryKernel, (m, n, k): (usize, usize, usize), rounds: usize) -> f64 {
+fn integer(pool: &Pool, kernel: &dyn TernaryKernel, (m, n, k): (usize, usize, usize), rounds: u32) -> f64 {
     let codes: Vec<i8> = (0..n * k).map(|i| (i % 3) as i8 - 1).collect();
     let mut packed = vec![0; ternary::packed_len(n, k)];
     ternary::pack(pool, &codes, n, k, &mut packed);
@@ -218,13 +218,13 @@ fn integer(pool: &Pool, kernel: &dyn TernaryKernel, (m, n, k): (usize, usize, us
 const CACHED: (usize, usize, usize) = (512, 512, 512);
 
 /// Operations per second of the fastest ternary kernel on a product that stays in the caches.
-fn integer_peak(pool: &Pool, rounds: usize) -> f64 {
+fn integer_peak(pool: &Pool, rounds: u32) -> f64 {
     let (m, n, k) = CACHED;
     2.0 * (m * n * k) as f64 / integer(pool, ternary::select(), CACHED, rounds.max(9))
 }
 
 /// Median seconds of `rounds` calls after one that is not counted.
-fn median(rounds: usize, mut call: impl FnMut()) -> f64 {
+fn median(rounds: u32, mut call: impl FnMut()) -> f64 {
     call();
     let mut seconds: Vec<f64> = (0..rounds.max(1))
         .map(|_| {
