@@ -11,6 +11,7 @@ mod beside;
 mod decode;
 mod engine;
 mod error;
+mod failure;
 mod generate;
 mod layers;
 mod linear;

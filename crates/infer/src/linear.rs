@@ -1,5 +1,6 @@
 //! The projections: exact integer products of packed ternary codes, or full precision.
 
+use crate::failure::Failure;
 use crate::table::{Stripe, Table};
 use formats::FileError;
 use kernels::memory::Memory;
@@ -10,7 +11,6 @@ use kernels::ternary::project::{self, Codes, Scaled, Scratch};
 use kernels::ternary::two_bit::{self, TwoBit};
 use model::{Config, Encoding, LinearKind, Source, quantize};
 use std::ops::Range;
-use std::sync::Mutex;
 
 /// How the projections of an engine compute.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,13 +77,11 @@ impl Linear {
         match (arithmetic, encoding) {
             (Arithmetic::Dense, _) => Table::read(pool, source, name, (n, k)).map(Self::Float),
             (Arithmetic::Ternary, Encoding::Ternary { scale }) => {
-                let failure = Mutex::new(Ok(()));
+                let failure = Failure::default();
                 two_bit::pack_from(pool, n, k, &mut memory[bytes.clone()], |rows, codes| {
-                    if let Err(error) = source.read_codes(name, rows, codes) {
-                        *failure.lock().expect("no task panics with it") = Err(error);
-                    }
+                    failure.unless(|| source.read_codes(name, rows, codes));
                 });
-                failure.into_inner().expect("no task panics with it")?;
+                failure.result()?;
                 Ok(Self::Ternary { bytes, n, k, gamma: scale })
             }
             _ => {

@@ -1,5 +1,6 @@
 //! A matrix of floats, kept in the narrowest type that holds every one of its values exactly.
 
+use crate::failure::Failure;
 use formats::FileError;
 use formats::quant::{self, BlockFormat};
 use kernels::gemm::{self, View, Workspace};
@@ -8,7 +9,7 @@ use kernels::pool::{PerWorker, Pool, Rows};
 use kernels::softmax;
 use model::{Blocks, Source};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Rows that a task reads or multiplies.
 const TASK_ROWS: usize = 128;
@@ -54,13 +55,11 @@ impl Table {
             }
         }
         let mut values = vec![0.0; shape.0 * shape.1];
-        let outcome = Mutex::new(Ok(()));
+        let failure = Failure::default();
         pool.for_rows(shape.0, TASK_ROWS, Rows::new(&mut values, shape.1), |rows, values| {
-            if let Err(error) = source.read(name, rows, values) {
-                *outcome.lock().expect("no task panics with it") = Err(error);
-            }
+            failure.unless(|| source.read(name, rows, values));
         });
-        outcome.into_inner().expect("no task panics with it")?;
+        failure.result()?;
         Ok(Self::of(values, shape.1))
     }
 
@@ -212,29 +211,29 @@ fn read_half(
     let task = TASK_ROWS.min(rows.max(1));
     let mut buffers =
         PerWorker::new(pool.threads(), || (vec![0f32; task * columns], vec![0f32; task * columns]));
-    // The first failure, or that a value did not fit: the tasks after it have nothing to do.
-    let outcome: Mutex<Result<bool, FileError>> = Mutex::new(Ok(true));
+    let (failure, fits) = (Failure::default(), AtomicBool::new(true));
     for (index, bits) in bits.chunks_mut(span * columns).enumerate() {
         let rows = bits.len() / columns;
         let read = |(wide, back): &mut (Vec<f32>, Vec<f32>), range: Range<usize>, bits: &mut [u16]| {
-            if !matches!(*outcome.lock().expect("no task panics with it"), Ok(true)) {
+            // Once a value did not fit, the other tasks have nothing to do.
+            if !fits.load(Relaxed) {
                 return;
             }
             let (wide, back) = (&mut wide[..bits.len()], &mut back[..bits.len()]);
             let range = index * span + range.start..index * span + range.end;
-            let result = source.read(name, range, wide).map(|()| {
+            failure.unless(|| {
+                source.read(name, range, wide)?;
                 narrow(kind, wide, bits, back);
-                wide.iter().zip(&*back).all(|(a, b)| a.to_bits() == b.to_bits())
+                let is_exact = wide.iter().zip(&*back).all(|(a, b)| a.to_bits() == b.to_bits());
+                fits.fetch_and(is_exact, Relaxed);
+                Ok(())
             });
-            if !matches!(result, Ok(true)) {
-                *outcome.lock().expect("no task panics with it") = result;
-            }
         };
         pool.for_rows_with(rows, task, &mut buffers, Rows::new(bits, columns), read);
         source.release(name);
     }
-    let exact = outcome.into_inner().expect("no task panics with it")?;
-    Ok(exact.then_some(bits))
+    failure.result()?;
+    Ok(fits.into_inner().then_some(bits))
 }
 
 /// Writes the nearest 16-bit numbers (bfloat16: the upper halves) and what they stand for.
