@@ -28,6 +28,11 @@ pub enum TrainError {
     #[error("{}: its network is not the one of [model]; leave [model] out of the configuration, it comes from the model", path.display())]
     OtherSource { path: PathBuf },
     #[error(
+        "{}: its training had reached λ = {lambda:.3} of 1, so the ternary network that an adapter would be learned beside is another, much worse model; take it to λ = 1 first",
+        path.display()
+    )]
+    UnfinishedBase { path: PathBuf, lambda: f64 },
+    #[error(
         "{}: tensor '{tensor}' holds a value that is not finite (number {at}); the file is damaged or its training diverged: take another checkpoint of it",
         path.display()
     )]

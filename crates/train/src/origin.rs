@@ -18,10 +18,14 @@ pub(crate) fn beside_adapter(config: &RunConfig) -> Result<Option<Loaded>, Train
 /// `model`, whose network is to be that of the run: all of its weights, or what an adapter is learned beside.
 ///
 /// # Errors
-/// It has another network than the run, cannot be read, or holds a value that is not finite.
+/// It has another network than the run, cannot be read, or holds a value that is not finite; an adapter would stand beside a
+/// network that has not come to λ = 1.
 pub(crate) fn begin(config: &RunConfig, model: &Loaded) -> Result<Beginning, TrainError> {
     if *model.config() != config.model {
         return Err(TrainError::OtherSource { path: model.path.clone() });
+    }
+    if let (Some(lambda), Some(_)) = (model.unfinished(), &config.lora) {
+        return Err(TrainError::UnfinishedBase { path: model.path.clone(), lambda });
     }
     Ok(match config.lora {
         Some(_) => Beginning::Frozen(Frozen::read(model, config.train.threads_used())?),
@@ -60,8 +64,12 @@ mod tests {
                 assert!(codes == wanted, "{name}: {}", named.name);
                 ternary += 1;
             }
+            let half_way = Loaded { lambda: Some(0.5), ..model };
+            begin(&config, &half_way).expect("its training goes on");
+            config.lora = Some(Default::default());
+            assert!(matches!(begin(&config, &half_way), Err(TrainError::UnfinishedBase { .. })));
             config.model.ffn += 4;
-            assert!(matches!(begin(&config, &model), Err(TrainError::OtherSource { .. })));
+            assert!(matches!(begin(&config, &half_way), Err(TrainError::OtherSource { .. })));
         }
         assert_eq!(ternary, 3 * 2 * 7);
     }
