@@ -128,10 +128,7 @@ impl Recipe {
             ["max_grad_norm", "clip_grad", "gradient_clipping", "grad_clip", "clip", "gradient_clip_val"];
         let curve = ["lr_scheduler_type", "lr_decay_style", "schedule.kind", "lr_schedule", "scheduler.type"];
         Self {
-            warmup: count(
-                keys,
-                &["lr_warmup_steps", "warmup_steps", "schedule.warmup", "num_warmup_steps", "warmup"],
-            ),
+            warmup: warmup(keys),
             peak: keys.number(&["learning_rate", "peak_lr", "max_lr", "schedule.peak", "lr", "base_lr"]),
             schedule: keys.text(&curve),
             weight_decay: keys.number(&["stage1_weight_decay", "stage1_wd", "weight_decay", "wd"]),
@@ -308,6 +305,19 @@ fn count(keys: &Keys, names: &[&str]) -> Option<u64> {
     keys.number(names).filter(|number| *number >= 0.0).map(|number| number as u64)
 }
 
+/// W as a number of steps, or where that is 0 as a share of all of them, as Hugging Face takes it.
+fn warmup(keys: &Keys) -> Option<u64> {
+    let names = ["lr_warmup_steps", "warmup_steps", "schedule.warmup", "num_warmup_steps", "warmup"];
+    let stated = count(keys, &names);
+    match keys.number(&["warmup_ratio"]).filter(|share| *share > 0.0) {
+        Some(share) if stated.unwrap_or(0) == 0 => {
+            let steps = Recipe::quantities(keys).steps.filter(|steps| *steps > 0)?;
+            Some((share * steps as f64).ceil() as u64)
+        }
+        _ => stated,
+    }
+}
+
 fn is_two_stage(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
     kind.contains("microsoft") || kind.contains("two") || kind.contains("stage") || kind.contains("bitnet")
@@ -323,18 +333,27 @@ fn optimizer(keys: &Keys) -> Option<Optimizer> {
         "optimizer_type",
     ];
     let name = keys.text(&names)?.to_ascii_lowercase();
-    // DeepSpeed's "Adam" is AdamW unless it is told otherwise
-    let decoupled = keys.flag(&["adam_w_mode"]);
-    let deepspeed = keys.has("train_micro_batch_size_per_gpu") || keys.has("zero_optimization");
-    Some(match name.as_str() {
-        name if name.contains("adamw") || name.contains("adam_w") => Optimizer::Adamw,
-        name if name.contains("adam") => match decoupled.unwrap_or(deepspeed) {
+    let decoupled = keys.flag(&["adam_w_mode", "decoupled_weight_decay"]);
+    Some(match name.rsplit('.').next() {
+        _ if name.contains("adamw") || name.contains("adam_w") => Optimizer::Adamw,
+        Some("adam") => match decoupled.unwrap_or_else(|| DECOUPLING.iter().any(|key| keys.has(key))) {
             true => Optimizer::Adamw,
             false => Optimizer::AdamL2,
         },
-        name => Optimizer::Other(name.to_owned()),
+        _ => Optimizer::Other(name),
     })
 }
+
+/// Keys of DeepSpeed, then of Megatron: what is called Adam there is AdamW unless it is told otherwise.
+const DECOUPLING: [&str; 7] = [
+    "train_micro_batch_size_per_gpu",
+    "zero_optimization",
+    "micro_batch_size",
+    "lr_decay_style",
+    "lr_decay_iters",
+    "train_iters",
+    "tensor_model_parallel_size",
+];
 
 #[cfg(test)]
 mod tests {
@@ -366,6 +385,38 @@ mod tests {
         assert_eq!(deepspeed("").optimizer, Some(Optimizer::Adamw));
         assert_eq!(deepspeed(", \"adam_w_mode\": false").optimizer, Some(Optimizer::AdamL2));
         assert_eq!(deepspeed("").beta2, Some(0.95));
+    }
+
+    #[test]
+    fn only_an_adam_that_couples_is_called_so() {
+        let megatron = json!({"optimizer": "adam", "micro-batch-size": 4, "lr-decay-style": "cosine", "weight-decay": 0.1});
+        assert_eq!(recipe(megatron.clone()).optimizer, Some(Optimizer::Adamw));
+        let mut coupled = megatron;
+        coupled["decoupled_weight_decay"] = json!(false);
+        for (value, expected) in [
+            (coupled, Optimizer::AdamL2),
+            (json!({"optimizer": "adam", "decoupled_weight_decay": true}), Optimizer::Adamw),
+            (json!({"optimizer": "torch.optim.Adam"}), Optimizer::AdamL2),
+            (json!({"optimizer": "torch.optim.AdamW"}), Optimizer::Adamw),
+            (json!({"optim": "adam_mini"}), Optimizer::Other("adam_mini".into())),
+            (json!({"optim": "stableadam"}), Optimizer::Other("stableadam".into())),
+        ] {
+            assert_eq!(recipe(value.clone()).optimizer, Some(expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_warm_up_may_be_a_share_of_the_steps() {
+        for (value, expected) in [
+            (json!({"warmup_steps": 0, "warmup_ratio": 0.03, "max_steps": 1010}), Some(31)),
+            (json!({"warmup_ratio": 0.03, "max_steps": 1000}), Some(30)),
+            (json!({"warmup_steps": 50, "warmup_ratio": 0.03, "max_steps": 1000}), Some(50)),
+            (json!({"warmup_steps": 0, "warmup_ratio": 0.0, "max_steps": 1000}), Some(0)),
+            (json!({"warmup_steps": 0, "warmup_ratio": 0.03, "max_steps": -1}), None),
+            (json!({"max_steps": 1000}), None),
+        ] {
+            assert_eq!(recipe(value.clone()).warmup, expected, "{value}");
+        }
     }
 
     #[test]

@@ -41,9 +41,10 @@ pub struct Event {
 pub struct Writer(Appender);
 
 impl Writer {
-    /// Opens `path`, creating it when absent; the torn end of a killed writer is cut.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
-        lines::retain(path, |_: &Event| true)?;
+    /// Opens `path` to go on after the step `done`, creating it when absent: what happened later was not kept, and happens
+    /// again or otherwise. The torn end of a killed writer is cut.
+    pub fn open_at(path: &Path, done: u64) -> Result<Self, FileError> {
+        lines::retain(path, |event: &Event| event.step <= done)?;
         Ok(Self(Appender::open(path)?))
     }
 
@@ -68,19 +69,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_survive_a_torn_end() {
+    fn events_survive_a_torn_end_and_later_ones_are_dropped_on_a_resume() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let event = |step, kind, message: &str| Event { step, kind, message: message.into() };
         let (start, guard) =
             (event(0, Kind::Start, "begun"), event(7, Kind::Guard, "loss \"NaN\"\nat step 7"));
-        Writer::open(&path).unwrap().append(&start).unwrap();
+        Writer::open_at(&path, 0).unwrap().append(&start).unwrap();
         let mut text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\"step\":0,\"kind\":\"start\",\"message\":\"begun\"}\n");
         text.push_str("{\"step\":5,\"ki");
         std::fs::write(&path, text).unwrap();
         assert_eq!(read(&path).unwrap(), std::slice::from_ref(&start));
-        Writer::open(&path).unwrap().append(&guard).unwrap();
-        assert_eq!(read(&path).unwrap(), [start, guard]);
+        Writer::open_at(&path, 0).unwrap().append(&guard).unwrap();
+        assert_eq!(read(&path).unwrap(), [start.clone(), guard.clone()]);
+        // Taken up again at step 7, the step is kept; from an older checkpoint it is made again.
+        drop(Writer::open_at(&path, 7).unwrap());
+        assert_eq!(read(&path).unwrap(), [start.clone(), guard]);
+        drop(Writer::open_at(&path, 6).unwrap());
+        assert_eq!(read(&path).unwrap(), [start]);
     }
 }

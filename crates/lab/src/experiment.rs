@@ -1,8 +1,7 @@
 //! An experiment as its file says it, checked, with the quick size laid over it where that is asked for.
 
-use crate::LabError;
 use crate::expr::{self, Claim, Expr};
-use crate::scope;
+use crate::{LabError, points, scope};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::{Table, Value};
@@ -384,6 +383,8 @@ impl Experiment {
                 return fault(name, format!("there is no data set '{data}'; add a table [data.{data}]"));
             }
         }
+        points::check(self).or_else(|reason| fault(name, reason))?;
+        scope::check_names(&self.measures).or_else(|reason| fault(name, reason))?;
         for plot in &self.plots {
             if !scope::PLOTTED.contains(&plot.measure.as_str()) {
                 let known = scope::PLOTTED.join(", ");

@@ -46,12 +46,12 @@ impl Measured {
         Ok(manifest::verify(&last).is_ok().then_some(measured))
     }
 
-    /// What the run has once: facts, and measures of child processes.
+    /// What the run has once: facts, and measures of child processes, which come before what else `run.json` may hold.
     pub fn fact(&self, name: &str) -> Option<Value> {
         let number = match name {
             "steps" => Some(self.run.last_step() as f64),
             "minutes" => Some(self.minutes()),
-            _ => self.run.facts.get(name).or_else(|| self.extra.get(name))?.as_f64(),
+            _ => self.extra.get(name).or_else(|| self.run.facts.get(name))?.as_f64(),
         };
         number.filter(|value| value.is_finite()).map(Value::Number)
     }

@@ -1,6 +1,10 @@
 //! The points of an experiment: every combination of the axes' values, with every seed.
 
 use crate::experiment::{Combine, Experiment, Settings, laid_over};
+use std::collections::BTreeMap;
+
+/// Longest name of a folder, bytes.
+const LABEL_BYTES_MAX: usize = 255;
 
 /// One run to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +23,12 @@ impl Point {
     /// The label of the value of an axis.
     pub fn value(&self, axis: &str) -> Option<&str> {
         self.values.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
+    }
+
+    /// Its values as they are written, for people.
+    fn named(&self) -> String {
+        let values = self.values.iter().map(|(axis, value)| format!("{axis}={value}"));
+        values.chain([format!("seed={}", self.seed)]).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -45,6 +55,37 @@ pub fn points(experiment: &Experiment) -> Vec<Point> {
         experiment.seeds.iter().map(move |seed| point(experiment, &choice, *seed))
     };
     choices.iter().flat_map(with_seeds).collect()
+}
+
+/// Whether every point has a folder of its own.
+///
+/// # Errors
+/// The sentence names the two that would share one, or the one whose name no folder can have.
+pub fn check(experiment: &Experiment) -> Result<(), String> {
+    let mut known: BTreeMap<String, Point> = BTreeMap::new();
+    for point in points(experiment) {
+        let named = point.named();
+        if point.label.len() > LABEL_BYTES_MAX {
+            return Err(format!(
+                "the run {named} would have a name of {} letters for its folder, of which {LABEL_BYTES_MAX} are possible; give \
+                 values shorter labels: {{ is = \"short\", set = {{ … }} }}",
+                point.label.len()
+            ));
+        }
+        if let Some(other) = known.get(&point.label) {
+            return Err(match other.values == point.values {
+                true => format!("the seed {} is there twice", point.seed),
+                false => format!(
+                    "the runs {} and {named} would share the folder '{}'; give one of the values another label: \
+                     {{ is = \"other\", set = {{ … }} }}",
+                    other.named(),
+                    point.label
+                ),
+            });
+        }
+        known.insert(point.label.clone(), point);
+    }
+    Ok(())
 }
 
 fn point(experiment: &Experiment, choice: &[usize], seed: u64) -> Point {

@@ -32,7 +32,7 @@ pub struct PointState {
     pub seed: u64,
     /// steps that are done
     pub done: u64,
-    /// steps of the run; 0 where it has not begun
+    /// steps of the run; 0 where it has not begun, or does not say
     pub total: u64,
     /// prompts and how the newest checkpoint went on, where the runs write samples
     pub samples: Vec<(String, String)>,
@@ -82,7 +82,7 @@ impl Results {
                 .as_ref()
                 .and_then(|m| m.run.steps.last())
                 .map_or(0, |step| step.step.saturating_add(1)),
-            total: measured.as_ref().map_or(0, |m| m.run.last_step()),
+            total: measured.as_ref().filter(|m| m.run.knows_its_end()).map_or(0, |m| m.run.last_step()),
             samples: measured.as_ref().map_or(Vec::new(), Measured::newest_samples),
         };
         Ok(Self {

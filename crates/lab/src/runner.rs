@@ -1,6 +1,6 @@
 //! Running the points of an experiment as child processes: resumable, several at a time, each with its log.
 
-use crate::experiment::{Experiment, Settings, Verb};
+use crate::experiment::{Experiment, Measure, Settings, Verb};
 use crate::folder::{DataSet, Facts};
 use crate::measure::{self, MEASURES, Measured};
 use crate::points::Point;
@@ -11,12 +11,17 @@ use journal::{Lock, Run, metrics};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Time between two looks at the children.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Time between two questions whether to stop.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// Exit code of a child that was signalled twice: it has ended at once.
+const AT_ONCE: i32 = 130;
 /// The end of a log or of the metrics that is looked at, bytes.
 const TAIL_BYTES: u64 = 64 << 10;
 /// What a point was begun with.
@@ -97,9 +102,10 @@ pub fn run(folder: &Folder, options: &mut Options) -> Result<Vec<(Point, Status)
     loop {
         if !stopping && ((options.interrupted)() || failure.is_some()) {
             stopping = true;
-            running.iter().for_each(|one| ask_to_stop(&one.child));
+            running.iter().for_each(|one| ask_to_stop(one.child.id()));
         }
-        while !stopping && running.len() < options.jobs.max(1) && next < states.len() {
+        let is_room = |running: &[Running]| running.len() < options.jobs.max(1) && !(options.interrupted)();
+        while !stopping && is_room(&running) && next < states.len() {
             match begin(folder, options, &mut states, next) {
                 Ok(begun) => running.extend(begun),
                 Err(error) => failure = Some(error),
@@ -113,12 +119,15 @@ pub fn run(folder: &Folder, options: &mut Options) -> Result<Vec<(Point, Status)
         if running.is_empty() && (stopping || next >= states.len()) {
             return failure.map_or(Ok(states), Err);
         }
-        std::thread::sleep(LOOK_EVERY);
+        pause(options, stopping);
         let mut still = Vec::new();
         for mut one in running {
             let (index, point) = (one.index, states[one.index].0.clone());
             if let Ok(Some(status)) = one.child.try_wait() {
-                states[index].1 = ended(folder, options, &point, status)?;
+                match ended(folder, options, &point, status) {
+                    Ok(status) => states[index].1 = status,
+                    Err(error) => failure = failure.or(Some(error)),
+                }
             } else {
                 states[index].1 = progress(folder, &point);
                 still.push(one);
@@ -150,12 +159,20 @@ fn begin(
         states[index].1 = Status::Elsewhere;
         return Ok(None);
     }
+    let wanted = arguments(folder, &point)?;
+    let before = begun(&dir, &wanted)?;
     if let Some(measured) = Measured::finished(&dir)? {
         states[index].1 = finish(folder, options, &point, &measured)?;
         return Ok(None);
     }
-    let arguments = arguments(folder, options, &point)?;
-    let child = spawn(&options.program, &arguments, &dir.join(LOG))?;
+    let threads = before.map_or((options.cores / options.jobs.max(1)).max(1), |before| before.threads);
+    let mut begun = Begun { arguments: wanted, threads };
+    atomic::write_bytes(
+        &dir.join(BEGUN),
+        &serde_json::to_vec_pretty(&begun).expect("plain data becomes JSON"),
+    )?;
+    begun.arguments.extend(["--set".to_owned(), format!("train.threads={threads}")]);
+    let child = spawn(&options.program, &begun.arguments, &dir.join(LOG))?;
     states[index].1 = Status::Running { done: 0, loss: f64::NAN };
     Ok(Some(Running { index, child, _lock: lock }))
 }
@@ -172,9 +189,10 @@ fn create(dir: &Path) -> Result<(), LabError> {
 /// What launchers tell their ranks by. A child is a job of its own, also where this process is one rank of several.
 const RANK_VARIABLES: [&str; 3] = ["OMPI_", "PMIX_", "PMI_"];
 
+/// A child has a process group of its own: Ctrl-C in a terminal reaches this process alone, which asks each child once.
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null());
+    command.stdin(Stdio::null()).process_group(0);
     for (key, _) in std::env::vars_os() {
         let is_rank = |key: &str| RANK_VARIABLES.iter().any(|prefix| key.starts_with(prefix));
         if key.to_str().is_some_and(is_rank) {
@@ -196,11 +214,19 @@ fn spawn(program: &Path, arguments: &[String], log: &Path) -> Result<Child, LabE
         .map_err(|source| LabError::Start { program: program.to_owned(), source })
 }
 
-/// Asks a child to write a checkpoint and end.
-fn ask_to_stop(child: &Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+/// Asks the child `id` to write a checkpoint and end.
+fn ask_to_stop(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         // One that has just ended needs no asking.
         let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// Waits until the next look at the children, or until this process is asked to stop where that is news.
+fn pause(options: &Options, is_known: bool) {
+    let begun = Instant::now();
+    while begun.elapsed() < LOOK_EVERY && (is_known || !(options.interrupted)()) {
+        std::thread::sleep(ASK_EVERY);
     }
 }
 
@@ -211,31 +237,38 @@ struct Begun {
     threads: usize,
 }
 
-fn arguments(folder: &Folder, options: &Options, point: &Point) -> Result<Vec<String>, LabError> {
+fn arguments(folder: &Folder, point: &Point) -> Result<Vec<String>, LabError> {
     let mut arguments = match folder.experiment.verb {
         Verb::Train => vec!["train".to_owned()],
         Verb::Heal => vec!["heal".to_owned(), "--from".to_owned(), text(&folder.model())],
     };
     arguments.extend(settings(folder, &point.settings)?);
     arguments.extend(["--out".to_owned(), text(&folder.run_dir(point)), "--resume".to_owned()]);
-    let path = folder.point_dir(point).join(BEGUN);
-    let threads = (options.cores / options.jobs.max(1)).max(1);
-    let mut begun = Begun { arguments, threads };
-    if let Ok(bytes) = bounded::read(&path, TRAIN_LINE_BYTES_MAX)
-        && let Ok(before) = serde_json::from_slice::<Begun>(&bytes)
-    {
-        if before.arguments != begun.arguments {
-            return Err(LabError::Folder {
-                dir: folder.point_dir(point),
-                what: "it was begun with other settings".into(),
-                remedy: "remove it, or choose another --out",
-            });
-        }
-        begun.threads = before.threads;
+    Ok(arguments)
+}
+
+/// What the point in `dir` was begun with, where it was.
+///
+/// # Errors
+/// That is not what is wanted now: what is there is another point's.
+fn begun(dir: &Path, wanted: &[String]) -> Result<Option<Begun>, LabError> {
+    let bytes = bounded::read(&dir.join(BEGUN), TRAIN_LINE_BYTES_MAX).unwrap_or_default();
+    let before: Option<Begun> = serde_json::from_slice(&bytes).ok();
+    match before {
+        Some(before) if !settled(&before.arguments).eq(settled(wanted)) => Err(LabError::Folder {
+            dir: dir.to_owned(),
+            what: "it was begun with other settings".into(),
+            remedy: "remove it, or choose another --out",
+        }),
+        before => Ok(before),
     }
-    atomic::write_bytes(&path, &serde_json::to_vec_pretty(&begun).expect("plain data becomes JSON"))?;
-    begun.arguments.extend(["--set".to_owned(), format!("train.threads={}", begun.threads)]);
-    Ok(begun.arguments)
+}
+
+/// Arguments without the folders of the experiment's own, which may be moved.
+fn settled(arguments: &[String]) -> impl Iterator<Item = &String> {
+    let before = std::iter::once("").chain(arguments.iter().map(String::as_str));
+    let pairs = before.zip(arguments).filter(|(before, _)| !matches!(*before, "--out" | "--from"));
+    pairs.map(|(_, argument)| argument)
 }
 
 /// `--preset`, `--data` and `--set` of these settings.
@@ -300,7 +333,7 @@ fn tail(path: &Path) -> Option<String> {
 fn ended(folder: &Folder, options: &Options, point: &Point, status: ExitStatus) -> Result<Status, LabError> {
     let dir = folder.point_dir(point);
     // A child that was asked to stop before it listened has no code.
-    let is_asked = status.code().is_none() && (options.interrupted)();
+    let is_asked = matches!(status.code(), None | Some(AT_ONCE)) && (options.interrupted)();
     if !status.success() && !is_asked {
         return Ok(Status::Failed(last_words(&dir.join(LOG))));
     }
@@ -324,8 +357,12 @@ fn finish(
         if extra.contains_key(&wanted.name) {
             continue;
         }
+        if (options.interrupted)() {
+            return Ok(Status::Stopped);
+        }
         match ask(folder, options, point, wanted) {
             Ok(value) => extra.insert(wanted.name.clone(), value),
+            Err(_) if (options.interrupted)() => return Ok(Status::Stopped),
             Err(why) => return Ok(Status::Failed(format!("{}: {why}", wanted.name))),
         };
         atomic::write_bytes(
@@ -354,7 +391,7 @@ fn ask(
     folder: &Folder,
     options: &Options,
     point: &Point,
-    wanted: &crate::experiment::Measure,
+    wanted: &Measure,
 ) -> Result<serde_json::Value, String> {
     let mut arguments = Vec::new();
     for argument in &wanted.run {
@@ -369,10 +406,8 @@ fn ask(
         }
         arguments.push(argument);
     }
-    let output = command(&options.program)
-        .args(&arguments)
-        .output()
-        .map_err(|error| format!("{}: {error}", options.program.display()))?;
+    let output =
+        output(options, &arguments).map_err(|error| format!("{}: {error}", options.program.display()))?;
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|_| {
         String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("it printed no JSON").to_owned()
     })?;
@@ -380,6 +415,25 @@ fn ask(
         Some(value) if value.is_number() => Ok(value.clone()),
         _ => Err(format!("it printed no number '{}'", wanted.take)),
     }
+}
+
+/// What a child process prints. It is asked to stop where this process is.
+fn output(options: &Options, arguments: &[String]) -> std::io::Result<Output> {
+    let mut command = command(&options.program);
+    let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let id = child.id();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| child.wait_with_output());
+        let mut asked = false;
+        while !reader.is_finished() {
+            if !asked && (options.interrupted)() {
+                asked = true;
+                ask_to_stop(id);
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+        reader.join().expect("reading does not panic")
+    })
 }
 
 /// The last line of a log that says something.
@@ -413,12 +467,12 @@ fn start(folder: &Folder, options: &Options) -> Result<(), LabError> {
     let mut asked = false;
     let ended = loop {
         match child.try_wait() {
-            Ok(None) => std::thread::sleep(LOOK_EVERY),
+            Ok(None) => pause(options, asked),
             ended => break ended,
         }
         if (options.interrupted)() && !asked {
             asked = true;
-            ask_to_stop(&child);
+            ask_to_stop(child.id());
         }
     };
     let is_good = matches!(ended, Ok(Some(status)) if status.success());

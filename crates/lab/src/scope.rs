@@ -1,6 +1,6 @@
 //! What a path of an expression means in an experiment: which point, which moment, which measure.
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Measure};
 use crate::expr::{Missing, Path, Scope, Value};
 use crate::measure::Measured;
 use crate::points::Point;
@@ -43,6 +43,24 @@ pub const PLOTTED: [&str; 11] = [
     "lambda",
     "state",
 ];
+
+/// Whether every measure of a child process can be told from the others, and from what a run has anyway.
+///
+/// # Errors
+/// The sentence names the one that cannot.
+pub fn check_names(measures: &[Measure]) -> Result<(), String> {
+    for (index, Measure { name, .. }) in measures.iter().enumerate() {
+        if FACTS.contains(&name.as_str()) {
+            return Err(format!(
+                "a measure is called '{name}', which every run has of itself; call it otherwise"
+            ));
+        }
+        if measures[..index].iter().any(|other| other.name == *name) {
+            return Err(format!("two measures are called '{name}'; call one of them otherwise"));
+        }
+    }
+    Ok(())
+}
 
 /// Whether these paths mean something where the values of `open` axes are given: one point, a known moment and measure.
 ///

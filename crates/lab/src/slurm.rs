@@ -4,7 +4,8 @@ use crate::Folder;
 use std::path::Path;
 
 /// A script that runs the experiment in `tasks` shares, each as one task of an array. Every task goes on where it was stopped,
-/// so that the script can be submitted again. What data and model they read is in the experiment's folder.
+/// so that the script can be submitted again: two minutes before the time is up the shell of the batch, which is
+/// the program by then, is signalled (`B:`; without that only the steps of `srun` are). What data and model they read is in the experiment's folder.
 pub fn script(folder: &Folder, program: &Path, experiment: &Path, tasks: usize) -> String {
     let last = tasks.clamp(1, folder.points.len().max(1)) - 1;
     let (program, dir, experiment) = (quoted(program), quoted(folder.dir()), quoted(experiment));
@@ -17,7 +18,7 @@ pub fn script(folder: &Folder, program: &Path, experiment: &Path, tasks: usize) 
          #SBATCH --nodes=1\n\
          #SBATCH --cpus-per-task=8\n\
          #SBATCH --time=12:00:00\n\
-         #SBATCH --signal=USR1@120\n\
+         #SBATCH --signal=B:USR1@120\n\
          set -euo pipefail\n\
          exec {program} lab run {experiment} --out {dir}{quick} \\\n    --share \"$SLURM_ARRAY_TASK_ID/{tasks}\"\n",
         points = folder.points.len(),

@@ -14,9 +14,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes a run of ten steps whose loss is the value of `schedule.peak` at the end. Refuses a peak of 13, stops in order with one of
-/// 11, and fails after all steps with one of 12.
+/// 11, and fails after all steps with one of 12. With a peak of 14 it waits to be asked, and says in which group it does; with one of
+/// 16 it waits for that one and leaves damaged metrics. A run of 15 is measured for a long time.
 const PROGRAM: &str = r#"#!/bin/sh
-if [ "$1" = eval ]; then echo '{"perplexity": 42.5}'; exit 0; fi
+if [ "$1" = eval ]; then
+  case "$3" in *peak-15*) echo > "$3.measured"; exec sleep 15;; esac
+  echo '{"perplexity": 42.5}'; exit 0
+fi
 echo "$@" >> "$(dirname "$0")/calls"
 peak=1.0
 while [ $# -gt 0 ]; do
@@ -24,11 +28,20 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [ "$peak" = 13.0 ]; then echo "starting"; echo "error: a peak of 13 is unlucky" >&2; exit 2; fi
+if [ "$peak" = 14.0 ]; then
+  trap 'echo > "$out.asked"; exit 130' TERM
+  ps -o pgid= -p $$ > "$out.group"
+  step=0; while [ $step -lt 150 ]; do sleep 0.1; step=$((step + 1)); done
+fi
 mkdir -p "$out/checkpoints/step-00000000"
 printf '[train]\nsteps = 10\n' > "$out/config.toml"
 [ -n "$from" ] && echo "{\"step\":10,\"prompt\":\"healed from\",\"text\":\"$from | 1\"}" > "$out/samples.jsonl"
-echo '{"ln_vocabulary": 9.4, "unigram_entropy": 6.0, "parameters": 1000}' > "$out/run.json"
+echo '{"ln_vocabulary": 9.4, "unigram_entropy": 6.0, "parameters": 1000, "perplexity": 7}' > "$out/run.json"
 : > "$out/metrics.jsonl"
+if [ "$peak" = 16.0 ]; then
+  echo '{' > "$out/metrics.jsonl"
+  while [ ! -s "$out/../../peak-14.0_seed-0/run.group" ]; do sleep 0.05; done
+fi
 step=0
 while [ $step -lt 10 ]; do
   if [ "$peak $step" = "11.0 8" ]; then exit 0; fi
@@ -103,12 +116,8 @@ fn points_are_run_once_and_claims_are_judged() {
     let program = program(dir.path());
     let folder = Folder::begin(&dir.path().join("out"), "test", EXPERIMENT, facts()).unwrap();
     assert_eq!(Results::of(&folder).unwrap().claims[0].verdict, Undecided);
-    let asked = Cell::new(0);
-    let soon = || {
-        asked.set(asked.get() + 1);
-        asked.get() > 1
-    };
-    let first = run(&folder, &program, 1, &soon);
+    let checkpoint = folder.run_dir(&folder.points[0]).join("checkpoints/step-00000010");
+    let first = run(&folder, &program, 1, &|| checkpoint.join("manifest.json").exists());
     assert!(first.iter().any(|(_, status)| *status == Status::Waiting), "stopped before the end");
     let states = run(&folder, &program, 2, &|| false);
     assert!(states.iter().all(|(_, status)| matches!(status, Status::Done { .. })), "{states:?}");
@@ -199,7 +208,9 @@ fn a_point_that_fails_says_why_and_the_others_go_on() {
     assert!(Folder::begin(folder.dir(), "test", &text, other).unwrap_err().to_string().contains("size"));
     let script = lab::slurm::script(&folder, Path::new("/bin/tri lobit"), Path::new("e.toml"), 99);
     assert!(
-        script.contains("--array=0-3") && script.contains("'/bin/tri lobit' lab run 'e.toml'"),
+        script.contains("--array=0-3")
+            && script.contains("--signal=B:USR1@120\n")
+            && script.contains("'/bin/tri lobit' lab run 'e.toml'"),
         "{script}"
     );
     let last = script.lines().last().unwrap().trim();
@@ -235,6 +246,72 @@ fn a_child_that_stops_is_told_from_one_that_fails() {
     let of = |label: &str| &states.iter().find(|(point, _)| point.label == label).unwrap().1;
     assert_eq!(*of("peak-11.0_seed-0"), Status::Stopped);
     assert_eq!(*of("peak-12.0_seed-0"), Status::Failed("error: the disk is full".into()));
+}
+
+/// The experiment with these values of its axis.
+fn with_peaks(values: &str) -> String {
+    EXPERIMENT.replace("values = [2.0, 3.0]", &format!("values = [{values}, 2.0, 3.0]"))
+}
+
+#[test]
+fn a_child_is_asked_to_stop_by_this_process_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::begin(&dir.path().join("out"), "test", &with_peaks("14.0"), facts()).unwrap();
+    let beside = |ending| folder.run_dir(&folder.points[0]).with_extension(ending);
+    let group = || std::fs::read_to_string(beside("group")).ok()?.trim().parse::<i32>().ok();
+    let states = run(&folder, &program(dir.path()), 1, &|| group().is_some());
+    assert_eq!(states[0].1, Status::Stopped, "the exit code of a second signal is no failure then");
+    assert!(beside("asked").exists());
+    let own = rustix::process::getpgrp().as_raw_nonzero().get();
+    assert_ne!(group(), Some(own), "Ctrl-C in a terminal does not reach it");
+}
+
+#[test]
+fn a_measure_ends_where_this_process_is_asked_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::begin(&dir.path().join("out"), "test", &with_peaks("15.0"), facts()).unwrap();
+    let measured = folder.run_dir(&folder.points[0]).with_extension("measured");
+    let begun = std::time::Instant::now();
+    let states = run(&folder, &program(dir.path()), 1, &|| measured.exists());
+    assert_eq!(states[0].1, Status::Stopped);
+    assert!(begun.elapsed().as_secs() < 14, "nobody waited for it");
+}
+
+#[test]
+fn an_error_at_one_point_stops_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = with_peaks("14.0, 16.0").replace("seeds = [0, 1]", "seeds = [0]");
+    let folder = Folder::begin(&dir.path().join("out"), "test", &text, facts()).unwrap();
+    let mut options = Options {
+        program: program(dir.path()),
+        jobs: 2,
+        cores: 2,
+        share: (0, 1),
+        interrupted: &|| false,
+        watch: &mut |_| {},
+    };
+    let error = runner::run(&folder, &mut options).unwrap_err().to_string();
+    assert!(error.contains("line 1 is damaged"), "{error}");
+    assert!(folder.run_dir(&folder.points[0]).with_extension("asked").exists(), "none is left behind");
+}
+
+#[test]
+fn a_finished_run_is_taken_for_what_it_was_begun_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = program(dir.path());
+    let folder = Folder::begin(&dir.path().join("out"), "test", EXPERIMENT, facts()).unwrap();
+    run(&folder, &program, 2, &|| false);
+    std::fs::rename(folder.dir(), dir.path().join("moved")).unwrap();
+    let folder = Folder::open(&dir.path().join("moved")).unwrap();
+    let states = run(&folder, &program, 2, &|| false);
+    assert!(states.iter().all(|(_, status)| matches!(status, Status::Done { .. })), "{states:?}");
+    assert_eq!(calls(dir.path()), 4, "a folder may be moved");
+    let begun = |point: usize| folder.point_dir(&folder.points[point]).join("point.json");
+    std::fs::copy(begun(2), begun(0)).unwrap();
+    let mut options =
+        Options { program, jobs: 1, cores: 1, share: (0, 1), interrupted: &|| false, watch: &mut |_| {} };
+    let error = runner::run(&folder, &mut options).unwrap_err().to_string();
+    assert!(error.contains("peak-2.0_seed-0") && error.contains("other settings"), "{error}");
 }
 
 #[test]
@@ -281,6 +358,7 @@ fn shares_divide_the_points() {
 #[test]
 fn experiments_that_contradict_themselves_are_refused_with_the_place() {
     let parse = |text: &str| Experiment::parse("e.toml", text, false).map(drop);
+    let long = format!("values = [\"{}\"]", "x".repeat(300));
     for (from, to, part) in [
         ("title = \"A test\"", "titel = 1", "titel"),
         ("end.raw_loss < stage1_end.raw_loss for every peak", "end.raw_loss < 3", "leaves 'peak' open"),
@@ -294,6 +372,19 @@ fn experiments_that_contradict_themselves_are_refused_with_the_place() {
         ("end.raw_loss <= 2", "raw_loss <= 2", "end.raw_loss"),
         ("end.raw_loss <= 2", "end.raw_loss <=", "the end"),
         ("values = [2.0, 3.0]", "values = [2.0, 2.0]", "same label"),
+        (
+            "values = [2.0, 3.0]",
+            "values = [\"a b\", \"a-b\"]",
+            "peak=a b, seed=0 and peak=a-b, seed=0 would share",
+        ),
+        ("values = [2.0, 3.0]", &long, "255"),
+        ("seeds = [0, 1]", "seeds = [7, 7]", "the seed 7 is there twice"),
+        ("[[measure]]\nname = \"perplexity\"", "[[measure]]\nname = \"minutes\"", "called 'minutes'"),
+        (
+            "[[table]]",
+            "[[measure]]\nname = \"perplexity\"\nrun = []\ntake = \"x\"\n[[table]]",
+            "two measures are called 'perplexity'",
+        ),
         ("values = [2.0, 3.0]", "values = []", "values"),
         ("key = \"schedule.peak\"\n", "", "need a 'key'"),
         ("values = [2.0, 3.0]", "values = [{ is = 1, data = \"none\" }]", "no data set 'none'"),

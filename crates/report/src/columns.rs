@@ -67,7 +67,7 @@ pub static LAYER_COLUMNS: &[(&str, Layers)] = &[
 ];
 
 /// All columns as JSON, `null` where a line has no finite value; a column without any value is left out.
-pub fn json(steps: &[Step]) -> Map<String, Value> {
+pub fn json(steps: &[&Step]) -> Map<String, Value> {
     let mut columns = Map::new();
     for Column { key, of, .. } in COLUMNS {
         let value = |step: &Step| match *key {
@@ -78,7 +78,7 @@ pub fn json(steps: &[Step]) -> Map<String, Value> {
             "unique_tokens" => step.record.unique_tokens.into(),
             _ => of(step).into(),
         };
-        insert(&mut columns, key, steps.iter().map(value).collect());
+        insert(&mut columns, key, steps.iter().copied().map(value).collect());
     }
     for (key, of) in LAYER_COLUMNS {
         let value = |step: &Step| of(&step.record).map(|layers| layers.iter().map(|x| decimal(*x)).collect());

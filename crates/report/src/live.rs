@@ -19,6 +19,8 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_BYTES_MAX: u64 = 8 << 10;
 /// Time that a browser has to ask, and to take what it asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two questions whether to stop, while a browser has not asked yet.
+const LISTEN_EVERY: Duration = Duration::from_millis(100);
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Shortest time between two pages, and how many times the time that making one took: a page must not hold up the training.
@@ -107,9 +109,9 @@ impl Server {
 
     fn answer(&self, stream: TcpStream, stop: &(dyn Fn() -> bool + Sync)) -> io::Result<()> {
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(LISTEN_EVERY))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let Some(path) = asked_for(&stream)? else {
+        let Some(path) = asked_for(Listener { stream: &stream, begun: Instant::now(), stop })? else {
             return respond(&stream, "403 Forbidden", "text/plain", "this page is for this machine only\n");
         };
         match path.as_str() {
@@ -191,10 +193,31 @@ fn seen(path: &std::path::Path) -> Option<(u64, SystemTime)> {
     Some((facts.len(), facts.modified().ok()?))
 }
 
+/// What a browser sends, until its time is over or the server stops.
+struct Listener<'a> {
+    stream: &'a TcpStream,
+    begun: Instant,
+    stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Read for Listener<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.stream.read(bytes);
+            let is_silent = read.as_ref().is_err_and(|error| {
+                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+            });
+            if !is_silent || self.begun.elapsed() >= PATIENCE || (self.stop)() {
+                return read;
+            }
+        }
+    }
+}
+
 /// The path of a GET request; `None` for any other method, and where the host is not this machine: a page from elsewhere whose
 /// name is made to point here must not read what is here.
-fn asked_for(stream: &TcpStream) -> io::Result<Option<String>> {
-    let mut lines = BufReader::new(stream.take(REQUEST_BYTES_MAX)).lines();
+fn asked_for(listener: Listener) -> io::Result<Option<String>> {
+    let mut lines = BufReader::new(listener.take(REQUEST_BYTES_MAX)).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     let mut host = None;
     for line in lines {

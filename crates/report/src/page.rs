@@ -3,6 +3,7 @@
 use crate::columns;
 use crate::run::RunData;
 use crate::section::SECTIONS;
+use crate::thin;
 use maud::{DOCTYPE, PreEscaped, html};
 use serde_json::json;
 
@@ -56,11 +57,12 @@ pub fn page(runs: &[RunData], live: bool) -> String {
     page.into_string()
 }
 
-/// The metrics of all runs as JSON that can stand inside a `script` element: no `<` is left in it.
+/// The metrics of all runs, thinned where they are very many, as JSON that can stand inside a `script` element: no `<` is left in it.
 pub fn embedded(runs: &[RunData]) -> String {
-    let runs: Vec<_> = runs
-        .iter()
-        .map(|run| json!({"name": run.name, "lines": run.lines, "columns": columns::json(&run.steps)}))
-        .collect();
+    let embedded = |run: &RunData| {
+        let columns = columns::json(&thin::lines(&run.steps, thin::LINES_MAX));
+        json!({"name": run.name, "lines": run.steps.len(), "columns": columns})
+    };
+    let runs: Vec<_> = runs.iter().map(embedded).collect();
     json!({ "runs": runs }).to_string().replace('<', "\\u003c")
 }

@@ -1,6 +1,5 @@
 //! What is known of a run: everything in its folder but the tensors.
 
-use crate::thin;
 use crate::weights::Histograms;
 use formats::{FileError, bounded, limits};
 use journal::collapse::Marks;
@@ -15,7 +14,7 @@ use toml::Table;
 
 /// Largest `metrics.jsonl` that is read, bytes: some ten million steps.
 const METRICS_BYTES_MAX: u64 = 4 << 30;
-/// Most samples that a page shows of a run.
+/// Most samples that a page shows of a run, the newest.
 const SAMPLES_MAX: usize = 500;
 
 /// One finding of the doctor, as it prints it.
@@ -56,10 +55,8 @@ pub struct RunData {
     pub config_text: String,
     /// `run.json`; empty where there is none
     pub facts: Map<String, Value>,
-    /// lines of the metrics, thinned where they are very many
+    /// lines of the metrics
     pub steps: Vec<Step>,
-    /// lines of the metrics before they were thinned
-    pub lines: usize,
     /// what happened
     pub events: Vec<Event>,
     /// what checkpoints said
@@ -68,7 +65,7 @@ pub struct RunData {
     pub findings: Option<Vec<Finding>>,
     /// weights of the newest checkpoint; `None` where they were not looked at, or there is none
     pub histograms: Option<Histograms>,
-    /// what could not be read and is left out, a sentence each
+    /// what could not be read, or is left out, a sentence each
     pub notes: Vec<String>,
 }
 
@@ -81,12 +78,17 @@ impl RunData {
     pub fn read(dir: &Path) -> Result<Self, FileError> {
         let run = Run::open(dir)?;
         let mut data = Self { name: name_of(dir), ..Self::default() };
-        let steps = read_metrics(&run.metrics())?;
-        data.lines = steps.len();
-        data.steps = thin::lines(steps, thin::LINES_MAX);
+        data.steps = read_metrics(&run.metrics())?;
         let text = data.or_note(bounded::read_text(&run.config(), limits::CONFIG_BYTES_MAX));
         data.config_text = text.unwrap_or_default();
-        data.config = data.config_text.parse().unwrap_or_default();
+        let config = data.config_text.parse::<Table>().map_err(|error| {
+            FileError::damaged(
+                &run.config(),
+                format!("it is no TOML: {}", error.message()),
+                "correct it there",
+            )
+        });
+        data.config = data.or_note(config).unwrap_or_default();
         if run.dir().join(layout::FACTS).exists() {
             data.facts = data.or_note(run.facts()).unwrap_or_default();
         }
@@ -94,8 +96,12 @@ impl RunData {
             data.events = data.or_note(events::read(&run.events())).unwrap_or_default();
         }
         if run.samples().exists() {
-            let samples = data.or_note(samples::read(&run.samples())).unwrap_or_default();
-            data.samples = samples.into_iter().take(SAMPLES_MAX).collect();
+            data.samples = data.or_note(samples::read(&run.samples())).unwrap_or_default();
+            let all = data.samples.len();
+            if all > SAMPLES_MAX {
+                data.samples.drain(..all - SAMPLES_MAX);
+                data.notes.push(format!("the newest {SAMPLES_MAX} of {all} samples are shown"));
+            }
         }
         if run.findings().exists() {
             data.findings = data.or_note(read_findings(&run.findings()));
@@ -139,9 +145,15 @@ impl RunData {
         u64::try_from(value).ok()
     }
 
-    /// Whether all steps are done.
+    /// Whether the configuration says after how many steps the run ends.
+    pub fn knows_its_end(&self) -> bool {
+        self.whole_number("steps").is_some()
+    }
+
+    /// Whether all steps are done, as far as that is known.
     pub fn is_finished(&self) -> bool {
-        self.steps.last().is_some_and(|step| step.step.saturating_add(1) >= self.last_step())
+        self.knows_its_end()
+            && self.steps.last().is_some_and(|step| step.step.saturating_add(1) >= self.last_step())
     }
 
     /// The stages of the schedule that have begun, in order.
@@ -244,6 +256,20 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_samples_the_newest_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run::create(dir.path()).unwrap();
+        std::fs::write(run.config(), "").unwrap();
+        let mut writer = samples::Writer::open_at(&run.samples(), u64::MAX).unwrap();
+        for step in 0..600 {
+            writer.append(&Sample { step, prompt: "a".into(), text: "b".into() }).unwrap();
+        }
+        let data = RunData::read(run.dir()).unwrap();
+        assert_eq!((data.samples.len(), data.samples[0].step), (SAMPLES_MAX, 100));
+        assert_eq!(data.notes, ["the newest 500 of 600 samples are shown"]);
+    }
+
+    #[test]
     fn only_a_run_folder_is_read() {
         let dir = tempfile::tempdir().unwrap();
         assert!(RunData::read(dir.path()).is_err());
@@ -251,7 +277,10 @@ mod tests {
         std::fs::write(run.config(), "not = [toml").unwrap();
         std::fs::write(run.findings(), "{").unwrap();
         let data = RunData::read(run.dir()).unwrap();
-        assert_eq!((data.name.as_str(), data.total_steps(), data.notes.len()), ("a", 0, 1));
+        assert_eq!((data.name.as_str(), data.total_steps(), data.notes.len()), ("a", 0, 2));
+        assert!(data.notes[0].contains("config.toml: it is no TOML"), "{}", data.notes[0]);
+        let begun = RunData { steps: vec![Step::default()], ..RunData::default() };
+        assert!(!begun.is_finished(), "nobody knows of how many steps");
         assert!(data.with_weights(run.dir()).histograms.is_none());
     }
 }

@@ -53,9 +53,10 @@ pub fn judge(run: &RunData) -> Verdict {
         return verdict(Level::Open, "Nothing is recorded yet.".into());
     };
     let (done, total) = (last.step.saturating_add(1), run.total_steps().max(1));
-    let stopped = match run.is_finished() {
-        true => String::new(),
-        false => format!("{} of {} steps are done. ", done, run.last_step()),
+    let stopped = match (run.is_finished(), run.knows_its_end()) {
+        (true, _) => String::new(),
+        (_, true) => format!("{done} of {} steps are done. ", run.last_step()),
+        (_, false) => format!("{done} steps are done, of how many is not known. "),
     };
     if done.saturating_mul(2) <= total && !run.is_finished() {
         let text = format!(
@@ -153,6 +154,8 @@ mod tests {
         assert_eq!(judge(&run(70, 9.0, 2)).level, Level::Open, "not finished");
         assert_eq!(judge(&run(100, 9.0, 2)).level, Level::Bad);
         assert_eq!(judge(&run(100, 4.0, 9)).level, Level::Good);
+        let unknown = judge(&RunData { config: toml::Table::new(), ..run(60, 9.0, 2) });
+        assert!(unknown.level == Level::Open && unknown.text.starts_with("60 steps are done, of how many"));
         assert!(judge(&run(100, f64::NAN, 9)).text.contains("not finite"));
         let worse = judge(&run(100, 9.6, 12));
         assert!(worse.level == Level::Bad && worse.text.contains("above ln V (9)"), "{}", worse.text);

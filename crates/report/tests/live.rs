@@ -66,3 +66,23 @@ fn the_page_is_served_and_renewed() {
         assert!(page.contains("401 of 400"), "the new line is in the page");
     });
 }
+
+#[test]
+fn a_silent_connection_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run(&dir.path().join("study"));
+    let server = Server::bind(0, vec![run.dir().to_owned()]).unwrap();
+    let address = server.address().unwrap();
+    let stop = AtomicBool::new(false);
+    let took = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| server.serve(&|| stop.load(Ordering::Relaxed)).unwrap());
+        let _silent = TcpStream::connect(address).unwrap();
+        // The one that is answered comes after it: both are accepted.
+        assert!(answer(address, "\r\n\r\n").starts_with("HTTP/1.1 403"));
+        stop.store(true, Ordering::Relaxed);
+        let begun = std::time::Instant::now();
+        serving.join().unwrap();
+        begun.elapsed()
+    });
+    assert!(took.as_secs() < 5, "{took:?}");
+}

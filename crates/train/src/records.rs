@@ -44,7 +44,7 @@ impl Records {
     ) -> Result<Self, TrainError> {
         Ok(Self {
             metrics: metrics::Writer::open_at(&run.metrics(), steps)?,
-            events: events::Writer::open(&run.events())?,
+            events: events::Writer::open_at(&run.events(), steps)?,
             config_text: config.to_toml()?,
             base: config.origin().map(|path| path.display().to_string()).unwrap_or_default(),
             tokenizer,

@@ -1,7 +1,9 @@
 //! An experiment from its file to its verdicts, and the report of its runs.
 
-use crate::{fail, json, succeed, text};
+use crate::{fail, json, succeed, text, trilobit};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const EXPERIMENT: &str = r#"
 title = "Two optimisers"
@@ -87,4 +89,36 @@ fn an_experiment_is_run_judged_and_shown() {
         assert!(html.contains(part), "{part}");
     }
     assert!(fail(&["report", data]).contains("run folder"));
+}
+
+#[test]
+fn ctrl_c_lets_every_run_write_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    testkit::dataset(dir.path(), 500, 300);
+    let (file, out, data) = (dir.path().join("two.toml"), dir.path().join("out"), dir.path().join("data"));
+    std::fs::write(&file, EXPERIMENT.replace("steps = 8", "steps = 1_000_000")).unwrap();
+    let corpus = dir.path().join("corpus.txt");
+    let args =
+        ["lab", "run", text(&file), "--out", text(&out), "--data", text(&data), "--text", text(&corpus)];
+    // As a terminal does it: the signal goes to a whole process group.
+    let child = trilobit(&[&args[..], &["--jobs", "2"]].concat()).process_group(0).spawn().unwrap();
+    let runs = ["adam", "adamw"].map(|name| out.join(format!("points/optimizer-{name}_seed-0/run")));
+    let begun = Instant::now();
+    let has_steps = |run: &std::path::PathBuf| {
+        std::fs::metadata(run.join("metrics.jsonl")).is_ok_and(|metrics| metrics.len() > 0)
+    };
+    while !runs.iter().all(has_steps) && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("not all runs are done"), "{said}");
+    for run in &runs {
+        let names =
+            std::fs::read_dir(run.join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<_> = names.collect();
+        assert!(names.iter().any(|name| *name != "step-00000000"), "{names:?}");
+        assert!(std::fs::read_to_string(run.join("events.jsonl")).unwrap().contains("interrupt"), "{said}");
+    }
 }

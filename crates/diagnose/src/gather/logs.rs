@@ -54,13 +54,15 @@ const STEPS: &[&str] =
 /// It is too long, or no such log.
 pub fn read(path: &Path) -> Result<Vec<Point>, FileError> {
     let text = bounded::read_text(path, LOG_BYTES_MAX)?;
-    let is = |ending: &str| path.extension().is_some_and(|found| found == ending);
+    // Spreadsheets begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let is = |ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
     let rows = match is("csv") {
-        true => csv(&text, path),
-        false if is("jsonl") || is("ndjson") => lines(&text),
-        false => match parse::json(&text) {
+        true => csv(text, path),
+        false if is("jsonl") || is("ndjson") => lines(text),
+        false => match parse::json(text) {
             Some(state) => history(&state),
-            None => lines(&text),
+            None => lines(text),
         },
     };
     let points = points(rows);
@@ -82,8 +84,12 @@ pub(super) fn history(state: &Value) -> Vec<Row> {
     list.into_iter().flatten().take(LINES_MAX).map(row).collect()
 }
 
+/// The summary that Hugging Face's trainer ends with is about the whole run, and no line of it.
+const SUMMARY: &str = "train_runtime";
+
 fn row(object: &Value) -> Row {
-    let numbers = object.as_object().into_iter().flatten();
+    let table = object.as_object().filter(|table| !table.contains_key(SUMMARY));
+    let numbers = table.into_iter().flatten();
     numbers.filter_map(|(key, value)| Some((normal(key), keys::number(value)?))).collect()
 }
 
@@ -96,18 +102,27 @@ fn csv(text: &str, path: &Path) -> Vec<Row> {
     let mut lines = text.lines().take(LINES_MAX);
     let tag = path.file_stem().unwrap_or_default().to_string_lossy();
     let tag = tag.rsplit("tag-").next().unwrap_or(&tag);
-    let name = |cell: &str| match normal(cell.trim_matches('"')) {
+    let name = |cell: &str| match normal(cell) {
         name if name == "value" => normal(tag),
         // WandB: "run name - train/loss"
         name => name.rsplit_once("___").map_or(name.clone(), |(_, last)| last.trim_matches('_').to_owned()),
     };
-    let header: Vec<String> =
-        lines.next().map(|line| line.split(',').map(name).collect()).unwrap_or_default();
-    let cells = |line: &str| -> Row {
-        let numbers = line.split(',').map(|cell| cell.trim().trim_matches('"').parse::<f64>());
+    let header: Vec<String> = lines.next().map(|line| cells(line).map(name).collect()).unwrap_or_default();
+    let row = |line: &str| -> Row {
+        let numbers = cells(line).map(str::parse::<f64>);
         header.iter().zip(numbers).filter_map(|(name, number)| Some((name.clone(), number.ok()?))).collect()
     };
-    lines.map(cells).collect()
+    lines.map(row).collect()
+}
+
+/// The cells of a line without their quotes; a comma within quotes belongs to its cell.
+fn cells(line: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    let cells = line.split(move |letter: char| {
+        inside ^= letter == '"';
+        letter == ',' && !inside
+    });
+    cells.map(|cell| cell.trim().trim_matches('"'))
 }
 
 /// Rows of one step become one point, in the order in which steps were first seen; where the step goes back, the order of the
@@ -181,6 +196,9 @@ mod tests {
         assert_eq!(points.len(), 2);
         assert_eq!((points[0].step, points[0].loss, points[0].lr), (10, Some(5.5), Some(1e-4)));
         assert!(points[0].validation_loss.unwrap().is_nan());
+        let state =
+            state.replace("5.0}]", "5.0}, {\"step\": 25, \"train_loss\": 6.0, \"train_runtime\": 9.5}]");
+        assert_eq!(read_as("trainer_state.json", &state).unwrap().last().unwrap().step, 20);
         let points = read_as("w.csv", "_step,train/loss,train/grad_norm\n1,2.5,0.5\n2,,0.25\n").unwrap();
         assert_eq!((points[1].loss, points[1].grad_norm), (None, Some(0.25)));
         let points = read_as("run-a-tag-train_loss.csv", "Wall time,Step,Value\n1.5,3,9.25\n").unwrap();
@@ -188,6 +206,15 @@ mod tests {
         let points =
             read_as("m.jsonl", "{\"step\": 1, \"loss\": 3}\nnoise\n{\"step\": 2, \"wd\": 0.1}\n").unwrap();
         assert_eq!((points.len(), points[1].weight_decay), (2, Some(0.1)));
+    }
+
+    #[test]
+    fn tables_of_spreadsheets_are_read() {
+        let text = "\u{feff}step,\"note, in words\",\"train/loss\"\n1,\"a, b\",\"2.5\"\n2,\"\"\"c\"\", d\",2.25\n3,,2\n";
+        let points = read_as("LOG.CSV", text).unwrap();
+        let shown: Vec<_> = points.iter().map(|point| (point.step, point.loss)).collect();
+        assert_eq!(shown, [(1, Some(2.5)), (2, Some(2.25)), (3, Some(2.0))]);
+        assert_eq!(read_as("M.JSONL", "\u{feff}{\"step\": 1, \"loss\": 3}\n").unwrap().len(), 1);
     }
 
     #[test]

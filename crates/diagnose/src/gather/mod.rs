@@ -149,6 +149,7 @@ fn stranger(path: &Path) -> FileError {
 
 fn recipe(subject: &mut Subject, path: &Path) -> Result<(), FileError> {
     let text = formats::bounded::read_text(path, formats::limits::CONFIG_BYTES_MAX)?;
+    let mut own = None;
     if path.extension().is_some_and(|ending| ending == "toml") {
         match train::RunConfig::from_toml(&text) {
             Ok(config) => {
@@ -158,12 +159,13 @@ fn recipe(subject: &mut Subject, path: &Path) -> Result<(), FileError> {
             // a configuration of ours that is none: its sentence is the finding, and the keys are looked at all the same
             Err(error) if text.contains("[model]") => subject.trouble = Some(error.to_string()),
             // a part of one, to be laid over a preset: everything but the network is known
-            Err(_) => {
-                if let Ok(config) = train::RunConfig::resolve(Some(PRESET), Some(path), &[]) {
+            Err(_) => match train::RunConfig::resolve(Some(PRESET), Some(path), &[]) {
+                Ok(config) => {
                     subject.recipe = Recipe { own: None, ..Recipe::of_run(&config) };
                     return Ok(());
                 }
-            }
+                Err(error) => own = Some(error),
+            },
         }
     }
     subject.recipe = companions::recipe(&text, path).ok_or_else(|| {
@@ -173,6 +175,15 @@ fn recipe(subject: &mut Subject, path: &Path) -> Result<(), FileError> {
             "check that this is the file you meant",
         )
     })?;
+    if subject.recipe == Recipe::default() && subject.trouble.is_none() {
+        let what = match own {
+            Some(error) => {
+                format!("no key of a training recipe is known here, and as a configuration of ours: {error}")
+            }
+            None => "no key of a training recipe is known here".to_owned(),
+        };
+        return Err(FileError::new(path, Kind::Unfit, what, KNOWN));
+    }
     Ok(())
 }
 

@@ -17,6 +17,8 @@ pub struct Fingerprint;
 
 /// Tokens of each answer.
 const ANSWER: usize = 32;
+/// A shorter answer says nothing, tokens.
+const ANSWER_MIN: usize = 8;
 /// The longest loop that is looked for, tokens.
 const LOOP_MAX: usize = 8;
 
@@ -34,6 +36,9 @@ impl Probe for Fingerprint {
         let engine = engine(&*case.model.source, 1.0)?;
         let answers =
             prompts.iter().map(|prompt| greedy(&engine, prompt, ANSWER)).collect::<Result<Vec<_>, _>>()?;
+        if answers.iter().any(|answer| answer.len() < ANSWER_MIN) {
+            return Ok(Outcome::skipped("the context is too short for an answer"));
+        }
         let spell = |ids: &[u32]| match case.tokenizer {
             Some(tokenizer) => tokenizer.decode(ids),
             None => format!("{ids:?}"),

@@ -5,7 +5,8 @@
 //! weights lose their margin to the rounding threshold and the model can fall to a uniform output. AdamW decays the
 //! weights themselves.
 //!
-//! DeepSpeed's `"type": "Adam"` is AdamW unless `adam_w_mode` is false, and is read so.
+//! DeepSpeed's `"type": "Adam"` is AdamW unless `adam_w_mode` is false, Megatron's `adam` unless `decoupled_weight_decay`
+//! is, and both are read so. Other optimisers that have Adam in their name (`adam_mini`) are none.
 //!
 //! Remedy: use AdamW (`train.optimizer = "adamw"`, `torch.optim.AdamW`), or set the weight decay to 0.
 //!

@@ -52,11 +52,11 @@ impl Rule for ScheduleDiffers {
             return None;
         }
         let wanted = official.at(step).lr;
+        let times = if wanted > 0.0 { format!(" ({} times)", number(rate / wanted)) } else { String::new() };
         let text = format!(
-            "from step {step} on: {} where the official schedule for this length and peak has {} ({} times); it differs at {} of the steps",
+            "from step {step} on: {} where the official schedule for this length and peak has {}{times}; it differs at {} of the steps",
             number(rate),
             number(wanted),
-            number(rate / wanted.max(f64::MIN_POSITIVE)),
             percent(count as f64 / rates.len() as f64)
         );
         let sign = if subject.recipe.names_another_curve() { Sign::note(text) } else { Sign::warning(text) };
@@ -91,11 +91,13 @@ mod tests {
             }
         });
         assert_eq!(found.severity, Severity::Warning);
+        assert!(found.evidence.contains(" times)"), "{}", found.evidence);
         let cosine = fires(&ScheduleDiffers, |s| {
             s.recipe.schedule = Some("cosine".into());
             s.series.iter_mut().for_each(|point| point.lr = Some(3e-4));
         });
         assert_eq!(cosine.severity, Severity::Note);
+        assert!(cosine.evidence.contains("has 0; it differs"), "{}", cosine.evidence);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A fix that a probe proved makes the model whole again.
 
 use crate::base::{Base, open};
+use crate::edit::config_json;
 use crate::{base, codes, models};
 use checkpoint::OpenOptions;
 use diagnose::probes::{self, Request};
@@ -45,6 +46,21 @@ fn planted_faults_are_found_and_put_right() {
         "folder: linear_class bitlinear",
     ] {
         fix(base(), name, tempfile::tempdir().unwrap().path());
+    }
+}
+
+#[test]
+fn a_short_context_is_no_reason_to_panic() {
+    for context in 1..=9 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = config_json(&base().hf(), dir.path(), |config| {
+            config.insert("max_position_embeddings".into(), context.into());
+        });
+        let patient = diagnose::open(&path, &OpenOptions::default(), &mut |_, _| ()).unwrap();
+        assert_eq!(patient.subject.config.as_ref().unwrap().context, context);
+        let report = probes::run(&patient, &Request::default(), &mut |_| ()).unwrap();
+        let first = &report.measured[0];
+        assert!(!first.ran && first.outcome.contains("too short"), "{context}: {}", first.outcome);
     }
 }
 

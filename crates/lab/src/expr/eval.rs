@@ -41,9 +41,9 @@ pub trait Scope {
 /// The value of an expression. A measure over a stretch is its mean.
 ///
 /// # Errors
-/// A measure is missing, or a value is not of the kind that the operation needs.
+/// A measure is missing, a value is not of the kind that the operation needs, or a number comes out that is not finite.
 pub fn evaluate(expr: &Expr, scope: &dyn Scope) -> Result<Value, Missing> {
-    Ok(match expr {
+    let value = match expr {
         Expr::Number(value) => Value::Number(*value),
         Expr::Text(text) => Value::Text(text.clone()),
         Expr::Path(path) => mean(path, scope.values(path)?)?,
@@ -51,7 +51,12 @@ pub fn evaluate(expr: &Expr, scope: &dyn Scope) -> Result<Value, Missing> {
         Expr::Not(inner) => Value::Truth(!truth(inner, scope)?),
         Expr::Binary(operator, left, right) => binary(*operator, left, right, scope)?,
         Expr::Call(function, arguments) => Value::Number(call(*function, arguments, scope)?),
-    })
+    };
+    match value {
+        // Comparisons of what is no number would decide a claim by chance.
+        Value::Number(number) if !number.is_finite() => Err(Missing("the result is not finite".into())),
+        value => Ok(value),
+    }
 }
 
 fn mean(path: &Path, mut values: Vec<Value>) -> Result<Value, Missing> {

@@ -4,6 +4,7 @@ use super::Section;
 use crate::moments::JUDGED;
 use crate::number::{percent, short, whole};
 use crate::run::RunData;
+use crate::thin;
 use crate::verdict::{self, Level};
 use journal::collapse::{self, State};
 use maud::{Markup, html};
@@ -43,11 +44,13 @@ impl Section for Summary {
                     } }
                 }
             } }
-            @if runs.iter().any(|run| run.lines > run.steps.len()) {
-                p.note { @for run in runs.iter().filter(|run| run.lines > run.steps.len()) {
-                    (run.name) ": " (whole(run.steps.len() as u64)) " of " (whole(run.lines as u64))
-                    " lines are shown, among them all records, and the lowest and highest loss of every stretch. "
-                } }
+            @for run in runs.iter().filter(|run| run.steps.len() > thin::LINES_MAX) {
+                p.note {
+                    (run.name) ": " (whole(thin::lines(&run.steps, thin::LINES_MAX).len() as u64)) " of "
+                    (whole(run.steps.len() as u64))
+                    " lines are drawn, among them all records, and the lowest and highest values of every stretch; figures are of \
+                     all lines."
+                }
             }
         }
     }
@@ -74,7 +77,8 @@ type Figure = (&'static str, fn(&RunData) -> Option<String>);
 
 const FIGURES: &[Figure] = &[
     ("steps", |run| {
-        Some(format!("{} of {}", whole(run.steps.last()?.step.saturating_add(1)), whole(run.last_step())))
+        let done = whole(run.steps.last()?.step.saturating_add(1));
+        Some(if run.knows_its_end() { format!("{done} of {}", whole(run.last_step())) } else { done })
     }),
     ("tokens", |run| Some(whole(run.steps.last()?.tokens))),
     ("parameters", |run| Some(whole(run.facts.get("parameters")?.as_u64()?))),

@@ -51,7 +51,7 @@ pub fn run(dir: &Path) -> Run {
     std::fs::write(run.config(), config).unwrap();
     let mut writer = Writer::open_at(&run.metrics(), 0).unwrap();
     (0..STEPS).for_each(|step| writer.append(&line(step)).unwrap());
-    let mut events = events::Writer::open(&run.events()).unwrap();
+    let mut events = events::Writer::open_at(&run.events(), 0).unwrap();
     for (step, kind, message) in [
         (0, Kind::Start, "28433152 parameters, 400 steps"),
         (200, Kind::Phase, "stage-2 begins"),
