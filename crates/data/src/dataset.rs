@@ -89,15 +89,14 @@ impl Dataset {
         &self.unigrams.counts
     }
 
-    /// Refuses a model whose tokenizer, the content of its `tokenizer.json`, gives any id another text.
+    /// Refuses a model whose tokenizer, the content of its `tokenizer.json`, gives any id another text; `model` is that content and the
+    /// model's place.
     ///
     /// # Errors
     /// The first id that the two spell differently; a tokenizer that does not load.
-    pub fn agree(&self, tokenizer: &[u8], model: &Path) -> Result<(), DataError> {
+    pub fn agree(&self, model: (&[u8], &Path), remedy: &str) -> Result<(), DataError> {
         let ours = formats::bounded::read(&self.tokenizer_path(), text::limits::TOKENIZER_BYTES_MAX)?;
-        let remedy =
-            format!("prepare the data with the model's own: data prepare --tokenizer {}", model.display());
-        same_ids((&ours, &self.folder), (tokenizer, model), &remedy)
+        same_ids((&ours, &self.folder), model, remedy)
     }
 
     pub(crate) fn stream(&self, split: Split) -> &Stream {

@@ -133,7 +133,7 @@ pub fn prepare(options: &PrepareOptions, progress: &dyn Progress) -> Result<Summ
     if let Some(summary) = finished(&layout)? {
         return Ok(summary);
     }
-    create_folder(&options.out)?;
+    create_folder(&options.out, &options.tokenizer)?;
     let mut writers = [Writer::open(&layout, Split::Train)?, Writer::open(&layout, Split::Valid)?];
     let shards_kept = writers.iter().map(Writer::shards).sum();
     let job =
@@ -177,9 +177,33 @@ fn finished(layout: &Layout) -> Result<Option<Summary>, DataError> {
     Ok(Some(Summary { manifest, shards_kept }))
 }
 
-fn create_folder(folder: &Path) -> Result<(), DataError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|e| formats::FileError::io(folder, "create the folder", &e).into())
+/// Makes the folder, or takes one in which a data set was begun; in any other, files of the same names would be replaced.
+fn create_folder(folder: &Path, tokenizer: &Path) -> Result<(), DataError> {
+    let failed = |action| move |e| formats::FileError::io(folder, action, &e);
+    std::fs::create_dir_all(folder).map_err(failed("create the folder"))?;
+    let entries = std::fs::read_dir(folder).map_err(failed("read the folder"))?.flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    let is_shard = |name: &String| {
+        Split::ALL
+            .iter()
+            .any(|split| name.starts_with(&format!("{}-", split.name())) && name.ends_with(".bin"))
+    };
+    let is_begun = names.iter().any(is_shard);
+    let is_its_tokenizer =
+        || folder.join(manifest::TOKENIZER_FILE).canonicalize().ok() == tokenizer.canonicalize().ok();
+    let is_part = |name: &&String| match name.as_str() {
+        manifest::UNIGRAMS_FILE => is_begun,
+        manifest::TOKENIZER_FILE => is_begun || is_its_tokenizer(),
+        _ => is_shard(name),
+    };
+    match names.iter().find(|name| !is_part(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let what = format!("it holds '{name}', which is no part of a data set");
+            Err(DataError::content(folder, what, "choose an empty folder with --out"))
+        }
+    }
 }
 
 /// A document to tokenise.

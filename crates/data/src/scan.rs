@@ -115,7 +115,8 @@ impl Plan {
     }
 
     /// Holds out whole documents in the order of their hashes, which is as good as drawn by lot and does not change
-    /// when the files are renamed or reordered, until they have `share` of the bytes.
+    /// when the files are renamed or reordered, until they have `share` of the bytes. The first that does not fit ends
+    /// it: to pass over it would hold out what is small rather than what is drawn.
     fn hold_out(&mut self, share: f64, total: u64) {
         let target = share * total as f64;
         let mut order: Vec<usize> =
@@ -124,14 +125,12 @@ impl Plan {
         let mut held = 0.0;
         for &index in &order {
             let bytes = self.entries[index].bytes as f64;
-            // Nearer to the target with it than without.
-            if held + bytes / 2.0 <= target {
-                self.entries[index].fate = Fate::Keep(Split::Valid);
-                held += bytes;
-            }
-            if held >= target {
+            // Farther from the target with it than without.
+            if held + bytes / 2.0 > target {
                 break;
             }
+            self.entries[index].fate = Fate::Keep(Split::Valid);
+            held += bytes;
         }
         if held == 0.0 {
             let smallest =

@@ -43,8 +43,10 @@ pub struct Perplexity {
     pub bits_per_byte: f64,
     /// tokens scored
     pub tokens: u64,
-    /// `e^(nll of all scored tokens / words)`, words separated by white space
-    pub word_perplexity: f64,
+    /// `e^(nll of all scored tokens / words)`, words separated by white space; `None` where there are none, or so few
+    /// that it is not finite (a text without blanks is one word)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word_perplexity: Option<f64>,
     /// words of the text
     pub words: u64,
 }
@@ -112,7 +114,7 @@ pub fn perplexity(
         perplexity: nll_per_token.exp(),
         bits_per_byte: total / std::f64::consts::LN_2 / bytes as f64,
         tokens: tokens as u64,
-        word_perplexity: (total / words.max(1) as f64).exp(),
+        word_perplexity: Some((total / words as f64).exp()).filter(|value| words > 0 && value.is_finite()),
         words: words as u64,
     })
 }

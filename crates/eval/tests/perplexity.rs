@@ -109,7 +109,19 @@ fn a_model_that_knows_nothing_has_the_uniform_perplexity() {
     let bits = total / std::f64::consts::LN_2 / (TEXT.len() - first) as f64;
     assert!((result.bits_per_byte - bits).abs() < 1e-6);
     assert_eq!(result.words, 17);
-    assert!((result.word_perplexity.ln() - total / 17.0).abs() < 1e-6);
+    assert!((result.word_perplexity.unwrap().ln() - total / 17.0).abs() < 1e-6);
+}
+
+/// e to the likelihood of a whole text is beyond every number.
+#[test]
+fn a_text_without_blanks_has_no_word_perplexity() {
+    let windows = Windows { window: 16, stride: 16 };
+    for (text, words) in [("東京都".repeat(100), 1), (" \n".repeat(100), 0)] {
+        let result = measure(&weights(0.0), &text, windows).unwrap();
+        assert_eq!((result.words, result.word_perplexity), (words, None));
+        let json = serde_json::to_value(result).unwrap();
+        assert!(json.get("word_perplexity").is_none(), "{json}");
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Pending {
         let temporary = parent.join(unique(&stem));
         let open = || -> io::Result<File> {
             let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-            file.lock()?;
+            mark_alive(&file)?;
             Ok(file)
         };
         match open() {
@@ -164,6 +164,21 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Holds the lock that says that a temporary's writer lives, where the file system has locks.
+///
+/// Without them the temporary is safe as well: its name is unique, and nobody removes what cannot be locked.
+pub(crate) fn mark_alive(temporary: &File) -> io::Result<()> {
+    without_locks(temporary.lock())
+}
+
+/// A file system without locks is no failure.
+fn without_locks(locked: io::Result<()>) -> io::Result<()> {
+    locked.or_else(|error| match error.kind() {
+        io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    })
+}
+
 /// Removes what killed writers left in `parent` under names beginning with `prefix`.
 ///
 /// A living writer holds a lock on its temporary, and the kernel releases it when the process ends. Failures are
@@ -285,6 +300,17 @@ mod tests {
         living.lock().unwrap();
         write_bytes(&at("a.txt"), b"x").unwrap();
         assert_eq!(names(folder.path()), [".a.txt.tmp-2-0", ".other.tmp-1-0", "a.txt"]);
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_written_to() {
+        const ENOSYS: i32 = 38;
+        const EIO: i32 = 5;
+        const EOPNOTSUPP: i32 = 95;
+        for (code, is_fine) in [(ENOSYS, true), (EOPNOTSUPP, true), (EIO, false)] {
+            let locked = without_locks(Err(io::Error::from_raw_os_error(code)));
+            assert_eq!(locked.is_ok(), is_fine, "{code}: {locked:?}");
+        }
     }
 
     #[test]

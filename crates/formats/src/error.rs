@@ -55,6 +55,11 @@ impl FileError {
             E::QuotaExceeded => {
                 (Kind::DiskFull, "the disk quota is used up", "free some space there and run again")
             }
+            E::FileTooLarge => (
+                Kind::DiskFull,
+                "a limit allows no file of that size (ulimit -f, or that of the disk's format)",
+                "raise it, or choose another place",
+            ),
             E::NotFound => (Kind::Missing, "it does not exist", "check the spelling of the path"),
             E::AlreadyExists => (Kind::Exists, "it exists already", "choose another name or remove it first"),
             E::PermissionDenied => {

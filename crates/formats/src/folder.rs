@@ -48,7 +48,7 @@ pub fn sweep(parent: &Path) {
 fn create(temporary: &Path, path: &Path) -> Result<File, FileError> {
     let created = std::fs::create_dir(temporary).and_then(|()| {
         let held = File::open(temporary)?;
-        held.lock()?;
+        atomic::mark_alive(&held)?;
         Ok(held)
     });
     created.map_err(|e| FileError::io(path, "create the folder", &e))

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::path::Path;
-use tokenizers::{Model as _, ModelWrapper, PreTokenizedString, PreTokenizer};
+use tokenizers::{Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 /// Names of the token that ends a document, the usual ones of GPT-2, Llama-3, Llama-2 and Gemma.
 const END_OF_TEXT_NAMES: [&str; 4] = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
@@ -137,7 +137,7 @@ impl Tokenizer {
             && around.is_some()
             && layout.normalizer.is_null()
             && layout.added_tokens.iter().all(Added::is_plain)
-            && splits_before_words(&hf);
+            && hf.get_pre_tokenizer().is_some_and(splits_before_words);
         Ok(Self {
             hf,
             spelling,
@@ -307,9 +307,9 @@ impl Layout {
 }
 
 impl Added {
-    /// Found in a text by its characters alone, none of them a blank.
+    /// Found in a text by its characters alone, and never cut.
     fn is_plain(&self) -> bool {
-        !(self.single_word || self.lstrip || self.rstrip || self.content.contains(char::is_whitespace))
+        !(self.single_word || self.lstrip || self.rstrip || chunk::may_cut(&self.content))
     }
 }
 
@@ -414,20 +414,24 @@ fn unknown_token(model: &ModelWrapper) -> Option<&str> {
     }
 }
 
-/// Whether the pre-tokenizer cuts at the place where [`chunk::at_words`] does, and adds nothing at the start.
-fn splits_before_words(hf: &tokenizers::Tokenizer) -> bool {
-    let Some(pre_tokenizer) = hf.get_pre_tokenizer() else {
-        return false;
-    };
-    [("ab cd", ["ab", "Ġcd"]), ("ab\ncd", ["ab", "Ċ"])].iter().all(|(text, words)| {
-        let mut split = PreTokenizedString::from(*text);
-        pre_tokenizer.pre_tokenize(&mut split).is_ok()
-            && split
-                .get_splits(tokenizers::OffsetReferential::Original, tokenizers::OffsetType::None)
-                .iter()
-                .zip(words)
-                .all(|((piece, ..), word)| piece == word)
+/// Whether the pre-tokenizer cuts at the places where [`chunk::at_words`] does, and adds nothing at the start.
+pub(crate) fn splits_before_words(pre_tokenizer: &impl PreTokenizer) -> bool {
+    let words = |text| words(pre_tokenizer, text);
+    chunk::PLACES.iter().all(|(text, at)| {
+        let (before, after) = text.split_at(*at);
+        match (words(text), words(before), words(after)) {
+            (Some(whole), Some(before), Some(after)) => whole == [before, after].concat(),
+            _ => false,
+        }
     })
+}
+
+/// What the pre-tokenizer makes of a text; `None` where it fails.
+pub(crate) fn words(pre_tokenizer: &impl PreTokenizer, text: &str) -> Option<Vec<String>> {
+    let mut split = PreTokenizedString::from(text);
+    pre_tokenizer.pre_tokenize(&mut split).ok()?;
+    let words = split.get_splits(OffsetReferential::Original, OffsetType::None);
+    Some(words.iter().map(|(word, ..)| (*word).to_owned()).collect())
 }
 
 fn damaged(path: &Path, what: impl Into<String>) -> TextError {

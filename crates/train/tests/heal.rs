@@ -31,7 +31,7 @@ fn finish(config: &RunConfig, out: &Path) -> Vec<Step> {
 
 /// A dense network, trained for a moment, and its data.
 fn pretrained(dir: &Path) -> (PathBuf, Vec<SourceConfig>) {
-    let sets = ["model.linear=dense", "model.sub_norms=false", "train.steps=60", "model.activation=silu"];
+    let sets = ["model.linear=dense", "model.sub_norms=false", "train.steps=150", "model.activation=silu"];
     let config = tiny_run(dir, &sets);
     finish(&config, &dir.join("dense"));
     (dir.join("dense"), config.data)

@@ -72,7 +72,9 @@ fn perplexity(args: &PerplexityArgs) -> Result<ExitCode> {
         println!("nll per token    {:.5} nats", result.nll_per_token);
         println!("perplexity       {:.4}", result.perplexity);
         println!("bits per byte    {:.5}", result.bits_per_byte);
-        println!("word perplexity  {:.3}", result.word_perplexity);
+        if let Some(word_perplexity) = result.word_perplexity {
+            println!("word perplexity  {word_perplexity:.3}");
+        }
         println!("tokens           {}", result.tokens);
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! One line of JSON as conversations, in the layouts that sets for fine-tuning have.
 
 use crate::DataError;
+use crate::source::halves;
 use serde_json::{Map, Value};
 use std::path::Path;
 use text::chat::Message;
@@ -9,16 +10,33 @@ use text::chat::Message;
 const LAYOUTS: &str = "give each line \"messages\" (each with \"role\" and \"content\"), \"prompt\" and \"completion\", \
     \"instruction\" and \"output\" (also \"input\", or both in \"instances\"), or \"question\" and \"answer\"";
 
+/// Keys of one question and its answer.
+const PAIRS: [(&str, &str); 2] = [("prompt", "completion"), ("question", "answer")];
+
 /// The error of a line.
 pub(super) fn refused(path: &Path, line: u64, what: String) -> DataError {
     DataError::content(path, format!("line {line}: {what}"), LAYOUTS)
+}
+
+/// The conversations of a line.
+///
+/// # Errors
+/// What is wrong with it, by its place.
+pub(super) fn read(path: &Path, line: u64, text: &str) -> Result<Vec<Vec<Message>>, DataError> {
+    conversations(text).map_err(|what| match halves::replaced(text) {
+        Some(_) => {
+            let what = format!("line {line}: it has {}", halves::WHAT);
+            DataError::content(path, what, "write the whole character, or \\ufffd for it")
+        }
+        None => refused(path, line, what),
+    })
 }
 
 /// The conversations of a line: one, or those of its instances.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn conversations(text: &str) -> Result<Vec<Vec<Message>>, String> {
+fn conversations(text: &str) -> Result<Vec<Vec<Message>>, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
     let Value::Object(object) = &value else {
         return Err("it is no JSON object".into());
@@ -26,10 +44,12 @@ pub(super) fn conversations(text: &str) -> Result<Vec<Vec<Message>>, String> {
     if object.contains_key("messages") {
         return Ok(vec![messages(object)?]);
     }
-    for (question, answer) in [("prompt", "completion"), ("question", "answer")] {
-        if object.contains_key(question) {
-            return Ok(vec![exchange(string(object, question)?, string(object, answer)?)]);
-        }
+    let has = |key: &str| object.contains_key(key);
+    let whole = |(question, answer): &&(&str, &str)| has(question) && has(answer);
+    // A question alone is at fault only where nothing else is asked: sets of instructions may have a "prompt" beside.
+    let half = |(question, _): &&(&str, &str)| has(question) && !has("instruction");
+    if let Some((question, answer)) = PAIRS.iter().find(whole).or_else(|| PAIRS.iter().find(half)) {
+        return Ok(vec![exchange(string(object, question)?, string(object, answer)?)]);
     }
     if !object.contains_key("instruction") {
         const KEYS_SHOWN_MAX: usize = 8;
@@ -78,11 +98,7 @@ fn messages(object: &Map<String, Value>) -> Result<Vec<Message>, String> {
 }
 
 fn exchange(question: &str, answer: &str) -> Vec<Message> {
-    match answer.trim().is_empty() {
-        // Nothing to learn: it is counted as unanswered.
-        true => vec![said("user", question)],
-        false => vec![said("user", question), said("assistant", answer)],
-    }
+    vec![said("user", question), said("assistant", answer)]
 }
 
 fn said(role: &str, content: &str) -> Message {
@@ -109,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_layout_is_a_conversation() {
-        let cases: [(&str, &[&str]); 8] = [
+        let cases: [(&str, &[&str]); 10] = [
             (
                 r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a","extra":1}]}"#,
                 &["s:s|u:u|a:a"],
@@ -123,7 +139,9 @@ mod tests {
                 r#"{"instruction":"i","instances":[{"input":"","output":"o"},{"input":"n","output":"m"}]}"#,
                 &["u:i|a:o", "u:i\n\nn|a:m"],
             ),
-            (r#"{"question":"q","answer":"  "}"#, &["u:q"]),
+            (r#"{"question":"q","answer":"  "}"#, &["u:q|a:  "]),
+            (r#"{"prompt":"p","instruction":"i","input":"","output":"o"}"#, &["u:i|a:o"]),
+            (r#"{"prompt":"p","question":"q","answer":"a"}"#, &["u:q|a:a"]),
         ];
         for (text, expected) in cases {
             assert_eq!(spoken(text), expected, "{text}");

@@ -338,7 +338,7 @@ impl<'a> Batches<'a> {
         while bytes < BATCH_BYTES {
             let Some((number, text)) = self.lines.next()? else { break };
             bytes += text.len();
-            let found = line::conversations(&text).map_err(|what| line::refused(self.path, number, what))?;
+            let found = line::read(self.path, number, &text)?;
             batch.extend(found.into_iter().map(|messages| Conversation { messages, line: number }));
         }
         if self.is_blank && batch.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! The template alone knows what belongs to an answer. What it writes for the messages before an answer, with the prompt to
 //! answer, is what the model will be asked with; from there to the end of the answer is what it is to say, its end-of-turn
-//! token included and nothing after that.
+//! token included and nothing after that. An answer of no text is a part of the conversation but is not learned.
 
 use text::Tokenizer;
 use text::chat::{ChatTemplate, Message};
@@ -27,10 +27,15 @@ pub(super) fn encode(
     let render = |messages: &[Message], prompt| {
         template.render(messages, prompt).map_err(|error| format!("its conversation has no text: {error}"))
     };
+    // An empty answer would teach to stop at once.
+    let is_answer = |message: &Message| message.role == "assistant" && !message.content.trim().is_empty();
+    if !messages.iter().any(is_answer) {
+        return Ok(Encoded { ids: Vec::new(), scored: Vec::new(), open: false });
+    }
     let whole = render(messages, false)?;
     // (begin, end) of the answers, bytes of the whole
     let mut answers: Vec<(usize, usize)> = Vec::new();
-    for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+    for (index, _) in messages.iter().enumerate().filter(|(_, message)| is_answer(message)) {
         let (before, through) = (render(&messages[..index], true)?, render(&messages[..=index], false)?);
         if !whole.starts_with(&through) {
             return Err(

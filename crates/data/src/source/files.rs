@@ -35,15 +35,20 @@ pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<InputFile>, DataError> {
 fn add_matches(pattern: &Path, source: usize, files: &mut Vec<InputFile>) -> Result<(), DataError> {
     let bad =
         |what: String| DataError::content(pattern, what, "check the pattern, and quote it against the shell");
-    let matches =
-        glob::glob(&pattern.to_string_lossy()).map_err(|e| bad(format!("it is no glob pattern: {e}")))?;
+    let no_pattern = |e: glob::PatternError| bad(format!("it is no glob pattern: {e}"));
+    let (start, below) = at_recursion(pattern);
+    let below =
+        below.map(|below| glob::Pattern::new(&below.to_string_lossy())).transpose().map_err(no_pattern)?;
+    let matches = glob::glob(&start.to_string_lossy()).map_err(no_pattern)?;
     let before = files.len();
     for found in matches {
         let found = found.map_err(|e| FileError::io(e.path(), "read", e.error()))?;
+        let picked = below.as_ref().map(|pattern| Picked { start: &found, pattern });
         // A pattern picks by name as a folder does: other kinds of file that match are passed over.
         match found.is_dir() {
-            true => walk(&found, source, 0, files)?,
-            false => files.extend(classify(&found, source)),
+            true => walk(&found, picked, source, 0, files)?,
+            false if picked.is_none() => files.extend(classify(&found, source)),
+            false => {}
         }
     }
     match files.len() > before {
@@ -52,11 +57,39 @@ fn add_matches(pattern: &Path, source: usize, files: &mut Vec<InputFile>) -> Res
     }
 }
 
+/// A pattern parted before its first `**`. What is below is walked here, for the glob crate follows links in circles.
+fn at_recursion(pattern: &Path) -> (PathBuf, Option<PathBuf>) {
+    let parts: Vec<_> = pattern.components().collect();
+    let Some(at) = parts.iter().position(|part| part.as_os_str() == "**") else {
+        return (pattern.to_owned(), None);
+    };
+    let start = match at {
+        0 => PathBuf::from("."),
+        _ => parts[..at].iter().collect(),
+    };
+    (start, Some(parts[at..].iter().collect()))
+}
+
+/// What is wanted of a folder.
+#[derive(Clone, Copy)]
+struct Picked<'a> {
+    /// where the pattern begins
+    start: &'a Path,
+    pattern: &'a glob::Pattern,
+}
+
+impl Picked<'_> {
+    fn has(self, path: &Path) -> bool {
+        let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+        path.strip_prefix(self.start).is_ok_and(|below| self.pattern.matches_path_with(below, options))
+    }
+}
+
 fn add(path: &Path, source: usize, files: &mut Vec<InputFile>) -> Result<(), DataError> {
     let facts = std::fs::metadata(path).map_err(|e| FileError::io(path, "open", &e))?;
     if facts.is_dir() {
         let before = files.len();
-        walk(path, source, 0, files)?;
+        walk(path, None, source, 0, files)?;
         return match files.len() > before {
             true => Ok(()),
             false => Err(DataError::content(
@@ -74,7 +107,14 @@ fn add(path: &Path, source: usize, files: &mut Vec<InputFile>) -> Result<(), Dat
     Ok(())
 }
 
-fn walk(folder: &Path, source: usize, depth: usize, files: &mut Vec<InputFile>) -> Result<(), DataError> {
+/// The files in a folder: those that are `picked`, or all that are not hidden.
+fn walk(
+    folder: &Path,
+    picked: Option<Picked>,
+    source: usize,
+    depth: usize,
+    files: &mut Vec<InputFile>,
+) -> Result<(), DataError> {
     if depth > DEPTH_MAX {
         let what = format!("folders are nested more than {DEPTH_MAX} deep");
         return Err(DataError::content(folder, what, "flatten them"));
@@ -84,13 +124,18 @@ fn walk(folder: &Path, source: usize, depth: usize, files: &mut Vec<InputFile>) 
         std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
+        let path = entry.path();
+        let is_wanted = match picked {
+            Some(picked) => picked.has(&path),
+            None => !entry.file_name().to_string_lossy().starts_with('.'),
+        };
         if entry.file_type().map_err(failed)?.is_dir() {
-            walk(&entry.path(), source, depth + 1, files)?;
-        } else if !entry.path().is_dir() {
-            files.extend(classify(&entry.path(), source));
+            // All of a folder that is picked itself; a part of one that is not.
+            if picked.is_some() || is_wanted {
+                walk(&path, picked.filter(|_| !is_wanted), source, depth + 1, files)?;
+            }
+        } else if is_wanted && !path.is_dir() {
+            files.extend(classify(&path, source));
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! One JSON object a line, the text under a named key.
 
+use super::halves;
 use super::lines::Lines;
 use super::{InputFile, SourceKind, SourceOptions, Texts, to_text};
 use crate::DataError;
@@ -71,9 +72,14 @@ struct Rows {
 impl Rows {
     fn advance(&mut self) -> Result<Option<String>, DataError> {
         while let Some((_, line)) = self.lines.next()? {
-            let mut json = serde_json::Deserializer::from_str(&line);
-            let found = Column(&self.column).deserialize(&mut json);
-            let found = found.and_then(|text| json.end().map(|()| text));
+            let found = match self.text(&line) {
+                Err(error) => match halves::replaced(&line) {
+                    Some(whole) if self.lines.lossy => self.text(&whole),
+                    Some(whole) if self.text(&whole).is_ok() => return Err(self.half_character()),
+                    _ => Err(error),
+                },
+                found => found,
+            };
             match found {
                 Ok(Some(text)) if !text.trim().is_empty() => return Ok(Some(text)),
                 Ok(_) => {}
@@ -81,6 +87,19 @@ impl Rows {
             }
         }
         Ok(None)
+    }
+
+    /// The text of a row.
+    fn text(&self, line: &str) -> serde_json::Result<Option<String>> {
+        let mut json = serde_json::Deserializer::from_str(line);
+        let text = Column(&self.column).deserialize(&mut json)?;
+        json.end().map(|()| text)
+    }
+
+    fn half_character(&self) -> DataError {
+        let NonBlank { path, number, begin, .. } = &self.lines;
+        let what = format!("line {number} (byte {begin}) has {}", halves::WHAT);
+        DataError::content(path, what, "repair the line; 'data prepare --lossy' replaces what is no text")
     }
 
     fn bad_line(&self, error: &serde_json::Error) -> DataError {

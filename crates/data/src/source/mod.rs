@@ -2,6 +2,7 @@
 
 mod compression;
 mod files;
+pub(crate) mod halves;
 mod jsonl;
 mod lines;
 mod parquet;
@@ -51,7 +52,7 @@ pub struct SourceOptions {
     pub column: String,
     /// A line that is exactly this parts the documents of a text file. Without one a file is one document.
     pub separator: String,
-    /// Replace what is not UTF-8 (and zero bytes) by U+FFFD instead of refusing the file.
+    /// Replace what is not UTF-8, zero bytes, and halves of characters in JSON by U+FFFD instead of refusing the file.
     pub lossy: bool,
     /// Longest document, in bytes after decompression; a longer one is an error. It bounds the memory that a
     /// compressed file can ask for.
@@ -89,7 +90,7 @@ pub fn documents(paths: &[PathBuf], options: &SourceOptions) -> Result<Documents
     Ok(Documents { files: files::expand(paths)?.into_iter(), options: options.clone(), current: None })
 }
 
-/// All of one UTF-8 file, also a compressed one, as it is.
+/// All of one UTF-8 file, also a compressed one, without a byte order mark and else as it is.
 ///
 /// # Errors
 /// It does not exist, is damaged, no text, or longer than `bytes_max` bytes.
@@ -103,10 +104,14 @@ pub fn whole(path: &Path, bytes_max: u64) -> Result<String, DataError> {
         let what = format!("it is longer than {bytes_max} bytes of text");
         return Err(DataError::content(path, what, "give a shorter one, or its beginning"));
     }
-    String::from_utf8(bytes).map_err(|e| {
+    let mut text = String::from_utf8(bytes).map_err(|e| {
         let what = format!("it is not UTF-8 text: byte {}", e.utf8_error().valid_up_to());
         DataError::content(path, what, "check that this is the file you meant, or convert it to UTF-8")
-    })
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
 }
 
 /// The lines of one `.jsonl` file, also compressed.
@@ -205,6 +210,18 @@ fn empty(path: &Path) -> DataError {
 /// What every kind of source does with the bytes of a document: they must be UTF-8 text, or are made so by `lossy`.
 /// `offset` is where they begin in the (decompressed) file.
 fn to_text(bytes: Vec<u8>, path: &Path, offset: u64, lossy: bool) -> Result<String, DataError> {
+    text_or_reason(bytes, offset, lossy)
+        .map_err(|NoText { what, remedy }| DataError::content(path, what, remedy))
+}
+
+/// Why bytes are no text, and what to do.
+struct NoText {
+    what: String,
+    remedy: &'static str,
+}
+
+/// As [`to_text`], for who names the place.
+fn text_or_reason(bytes: Vec<u8>, offset: u64, lossy: bool) -> Result<String, NoText> {
     let sound = match bytes.iter().position(|&b| b == 0) {
         None => String::from_utf8(bytes).map_err(|e| (e.utf8_error().valid_up_to(), e.into_bytes())),
         Some(at) => {
@@ -229,7 +246,7 @@ fn to_text(bytes: Vec<u8>, path: &Path, offset: u64, lossy: bool) -> Result<Stri
         true => "convert it with 'iconv -f UTF-16 -t UTF-8'",
         false => "leave it out, or convert it to UTF-8; 'data prepare --lossy' replaces what is no text",
     };
-    Err(DataError::content(path, what, remedy))
+    Err(NoText { what, remedy })
 }
 
 #[cfg(test)]
@@ -267,6 +284,9 @@ mod tests {
             std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
             assert!(name == "a.txt" || whole(&path, 99).unwrap_err().to_string().contains("cut short"));
         }
+        let path = dir.path().join("marked.txt");
+        std::fs::write(&path, "\u{feff}a\u{feff}").unwrap();
+        assert_eq!(whole(&path, 9).unwrap(), "a\u{feff}");
         let path = dir.path().join("binary");
         std::fs::write(&path, b"ab\xff").unwrap();
         assert!(whole(&path, 9).unwrap_err().to_string().contains("byte 2"));

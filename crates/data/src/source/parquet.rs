@@ -1,6 +1,6 @@
 //! Parquet: one row is one document, the text in a named string column.
 
-use super::{InputFile, SourceKind, SourceOptions, Texts, to_text};
+use super::{InputFile, NoText, SourceKind, SourceOptions, Texts, text_or_reason};
 use crate::DataError;
 use formats::FileError;
 use parquet::basic::Type;
@@ -53,10 +53,15 @@ impl SourceKind for Parquet {
 }
 
 /// Runs a step of the parquet crate. Its readers are written for honest files: what a damaged one makes it do, an
-/// error or a panic, is the file's fault and is reported as such.
+/// error or a panic, is the file's fault and is reported as such; but what the crate has no code for is not.
 fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, DataError> {
     let why = match catch_unwind(AssertUnwindSafe(step)) {
         Ok(Ok(value)) => return Ok(value),
+        Ok(Err(ParquetError::NYI(what))) => {
+            let what = format!("this parquet file cannot be read here: {what}");
+            let remedy = "write it again, compressed with zstd, gzip or snappy";
+            return Err(DataError::content(path, what, remedy));
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "its content contradicts itself".to_owned(),
     };
@@ -115,8 +120,8 @@ impl Rows {
             let what = format!("the text in row {} is longer than {max} bytes", self.row);
             return Err(DataError::content(&self.path, what, "cut it into documents, or leave the file out"));
         }
-        to_text(bytes.to_vec(), &self.path, 0, self.options.lossy).map_err(|_| {
-            let what = format!("the text in row {} (counted without nulls, from 0) is not UTF-8", self.row);
+        text_or_reason(bytes.to_vec(), 0, self.options.lossy).map_err(|NoText { what, .. }| {
+            let what = format!("the text in row {} (counted without nulls, from 0): {what}", self.row);
             DataError::content(&self.path, what, "repair it, or give --lossy to replace what is no text")
         })
     }

@@ -158,6 +158,21 @@ fn the_order_is_the_seeds_and_a_cursor_comes_back_to_it() {
 }
 
 #[test]
+fn an_answer_of_no_text_is_context_and_not_learned() {
+    let place = Place::new();
+    let turns = r#"{"messages":[{"role":"user","content":"A?"},{"role":"assistant","content":""},{"role":"user","content":"B?"},{"role":"assistant","content":"two"}]}"#;
+    let file = place.file("a.jsonl", format!("{turns}\n{turns}").replacen("two", "one", 1));
+    let chats = Arc::new(read(&[file], TURNS, 200).unwrap());
+    for split in Split::ALL {
+        let mut batch = Batch::default();
+        loader(&chats, split, 1, 0).next(&mut batch);
+        let text = spoken(&batch, 200).swap_remove(0);
+        let answer = text.strip_prefix("User: A?\nAssistant: <end>\nUser: B?\nAssistant:");
+        assert!(matches!(answer, Some("[ one<end>]" | "[ two<end>]")), "{text}");
+    }
+}
+
+#[test]
 fn what_is_too_long_twice_there_or_without_an_answer_is_counted() {
     let place = Place::new();
     let long = serde_json::json!({ "prompt": "Q?", "completion": "word ".repeat(100) });
@@ -166,12 +181,13 @@ fn what_is_too_long_twice_there_or_without_an_answer_is_counted() {
         long.to_string(),
         late.to_string(),
         r#"{"prompt":"silent","completion":" "}"#.into(),
+        r#"{"messages":[{"role":"user","content":"silent"},{"role":"assistant","content":""}]}"#.into(),
         r#"{"prompt":"a","completion":"b"}"#.into(),
         r#"{"prompt":"a","completion":"b"}"#.into(),
     ];
     let chats = read(&[place.file("a.jsonl", lines.join("\n"))], TURNS, 40).unwrap();
     let counts = chats.counts();
-    assert_eq!((counts.conversations, counts.cut, counts.unanswered, counts.duplicates), (2, 1, 2, 1));
+    assert_eq!((counts.conversations, counts.cut, counts.unanswered, counts.duplicates), (2, 1, 3, 1));
     let notes = chats.notes().join("\n");
     assert!(notes.contains("longer than 41 tokens, cut: 1"), "{notes}");
     let endless = TURNS.replace("eos_token", "'.'");
@@ -182,7 +198,8 @@ fn what_is_too_long_twice_there_or_without_an_answer_is_counted() {
 fn hostile_files_are_errors_with_file_and_line() {
     let place = Place::new();
     let sound = r#"{"prompt":"a","completion":"b"}"#;
-    let cases: [(&str, Vec<u8>, &str); 8] = [
+    let cases: [(&str, Vec<u8>, &str); 9] = [
+        ("half.jsonl", r#"{"prompt":"\ud83d","completion":"b"}"#.into(), "line 1: it has half a character"),
         ("json.jsonl", format!("{sound}\n\n{{\"prompt\":\n").into(), "line 3: it is no JSON"),
         (
             "role.jsonl",

@@ -47,7 +47,7 @@ fn without_the_document_mask_a_token_sees_all_of_its_window() {
         let open = |document_mask| {
             open(&[source("a", 1.0)], split, LoaderOptions { document_mask, ..options(2, 32, 7) })
         };
-        let (masked, whole) = (take(&mut open(true), 4), take(&mut open(false), 4));
+        let (masked, whole) = (take(&mut open(true), 12), take(&mut open(false), 12));
         for (masked, whole) in masked.iter().zip(&whole) {
             assert_eq!((&masked.tokens, &masked.targets), (&whole.tokens, &whole.targets));
             assert!(whole.starts.iter().all(|start| *start == 0));

@@ -2,6 +2,7 @@
 
 use crate::common::{Place, content, stories};
 use data::{Dataset, Phase, PrepareOptions, Progress, Split, prepare};
+use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -114,6 +115,22 @@ fn few_large_documents_are_split_by_bytes() {
     assert_eq!(prepare(&options, &()).unwrap().manifest.valid, Default::default());
 }
 
+/// To pass over a document that does not fit would hold out the short ones after it.
+#[test]
+fn what_is_held_out_is_the_beginning_of_the_drawn_order() {
+    let place = Place::new();
+    let document =
+        |n: usize| format!("{n}{}", " and so on".repeat(if n.is_multiple_of(10) { 100 } else { 1 }));
+    let mut documents: Vec<String> = (0..60).map(document).collect();
+    place.prepare("out", &documents).unwrap();
+    let mut valid = told(&place, "out", Split::Valid);
+    documents.sort_by_key(|text| Sha256::digest(text));
+    documents.truncate(valid.len());
+    documents.sort();
+    valid.sort();
+    assert_eq!(valid, documents);
+}
+
 #[test]
 fn a_single_document_gives_its_end() {
     let place = Place::new();
@@ -215,6 +232,21 @@ fn a_finished_folder_is_recognised_and_a_foreign_one_refused() {
     assert!(sentence(&other).contains("holds another data set"));
     std::fs::remove_file(options.out.join("dataset.json")).unwrap();
     assert!(sentence(&other).contains("begun in the same folder"));
+}
+
+/// A run's folder, for one: its tokenizer would be replaced.
+#[test]
+fn a_folder_of_other_things_is_left_alone() {
+    let place = Place::new();
+    let options = place.options(&[place.documents("a.txt", &stories(1, 50))], "out");
+    std::fs::create_dir(&options.out).unwrap();
+    for name in ["tokenizer.json", "config.toml"] {
+        std::fs::write(options.out.join(name), "mine").unwrap();
+        assert!(sentence(&options).contains(&format!("holds '{name}'")), "{name}");
+        assert_eq!(std::fs::read(options.out.join(name)).unwrap(), b"mine");
+        std::fs::remove_file(options.out.join(name)).unwrap();
+    }
+    prepare(&options, &()).unwrap();
 }
 
 #[test]

@@ -93,8 +93,76 @@ fn every_format_and_compression_gives_the_same_documents() {
             }
         }
     }
-    let zstd = place.file("z.parquet", parquet_file(&TEXTS, Compression::ZSTD(Default::default())));
-    assert_eq!(read(&[zstd], &options).unwrap().len(), TEXTS.len());
+    let codecs = [
+        Compression::UNCOMPRESSED,
+        Compression::ZSTD(Default::default()),
+        Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+    ];
+    for codec in codecs {
+        let file = place.file("z.parquet", parquet_file(&TEXTS, codec));
+        let found = read(&[file], &options).unwrap();
+        assert_eq!(found.iter().map(|d| d.text.as_str()).collect::<Vec<_>>(), TEXTS, "{codec}");
+    }
+}
+
+/// The crate has no LZO: a file of SNAPPY says that it is of LZO.
+#[test]
+fn a_parquet_file_of_a_codec_that_is_missing_is_not_called_damaged() {
+    let place = Place::new();
+    let options = SourceOptions { column: "a.text".into(), ..SourceOptions::default() };
+    let bytes = parquet_file(&TEXTS, Compression::SNAPPY);
+    // Field 4 of a column's metadata, an i32, after a list of one path: 1 is SNAPPY, 3 is LZO, both as zigzag.
+    let (snappy, lzo) = (b"\x04text\x15\x02", b"\x04text\x15\x06");
+    let mut other = Vec::new();
+    let mut rest = &bytes[..];
+    while let Some(at) = rest.windows(snappy.len()).position(|w| w == snappy) {
+        other.extend_from_slice(&rest[..at]);
+        other.extend_from_slice(lzo);
+        rest = &rest[at + snappy.len()..];
+    }
+    other.extend_from_slice(rest);
+    assert_ne!(bytes, other);
+    let error = read(&[place.file("lzo.parquet", other)], &options).unwrap_err();
+    assert!(error.contains("LZO") && error.contains("zstd") && !error.contains("sound"), "{error}");
+}
+
+#[test]
+fn a_row_that_is_no_text_says_why() {
+    let place = Place::new();
+    let options = SourceOptions { column: "a.text".into(), ..SourceOptions::default() };
+    let path = place.file("a.parquet", parquet_file(&["good", "ze\0ro"], Compression::SNAPPY));
+    let error = read(&[path], &options).unwrap_err();
+    assert!(error.contains("row 1") && error.contains("a zero byte at byte 2"), "{error}");
+}
+
+/// A link to the folder that it is in, twice, and a link out of it.
+#[test]
+fn recursive_globs_do_not_follow_links_to_folders() {
+    let place = Place::new();
+    for name in ["fold/b.txt", "fold/a/z.txt", "fold/a/deep/y.txt", "fold/a/c.md", "other/x.txt"] {
+        place.file(name, name);
+    }
+    for (to, link) in [("fold", "fold/loop"), ("fold", "fold/a/again"), ("other", "fold/out"), ("fold", "to")]
+    {
+        std::os::unix::fs::symlink(place.at(to), place.at(link)).unwrap();
+    }
+    std::os::unix::fs::symlink(place.at("other/x.txt"), place.at("fold/x.txt")).unwrap();
+    let cases: [(&str, &[&str]); 6] = [
+        ("fold/**/*.txt", &["fold/a/deep/y.txt", "fold/a/z.txt", "fold/b.txt", "other/x.txt"]),
+        ("to/**/*.txt", &["fold/a/deep/y.txt", "fold/a/z.txt", "fold/b.txt", "other/x.txt"]),
+        ("fold/**", &["fold/a/c.md", "fold/a/deep/y.txt", "fold/a/z.txt", "fold/b.txt", "other/x.txt"]),
+        ("fold/**/deep", &["fold/a/deep/y.txt"]),
+        ("f*/a/**/*.md", &["fold/a/c.md"]),
+        ("f*/out/*", &["other/x.txt"]),
+    ];
+    for (pattern, expected) in cases {
+        assert_eq!(texts(place.at(pattern)).unwrap(), expected, "{pattern}");
+    }
+    assert!(texts(place.at("fold/**/*.gz")).unwrap_err().contains("no file matches"));
+    assert!(texts(place.at("fold/**/a**")).unwrap_err().contains("no glob pattern"));
 }
 
 #[test]
@@ -177,6 +245,12 @@ fn lossy_reads_what_is_refused_otherwise() {
     let path = place.file("a.txt", b"caf\xe9 \0");
     let options = SourceOptions { lossy: true, ..SourceOptions::default() };
     assert_eq!(read(&[path], &options).unwrap()[0].text, "caf\u{fffd} \u{fffd}");
+    let path = place.file("a.jsonl", r#"{"text": "one \ud83d, one \ud83d\ude42", "id": "\ude42"}"#);
+    let error = texts(path.clone()).unwrap_err();
+    assert!(error.contains("half a character") && error.contains("--lossy"), "{error}");
+    assert_eq!(read(&[path], &options).unwrap()[0].text, "one \u{fffd}, one 🙂");
+    let path = place.file("b.jsonl", r#"{"body": "\ud83d"}"#);
+    assert!(read(&[path], &options).unwrap_err().contains("no column 'text'"));
 }
 
 #[test]

@@ -101,8 +101,7 @@ fn llama3() {
 fn long_texts_give_the_ids_of_the_whole() {
     for folder in ["tokenizers/gpt2", "tokenizers/smollm2"] {
         let Some((tokenizer, _)) = cases(folder) else { return };
-        let line =
-            "It's 1984 days,  don't they'll say\n\n\t\"naïve\" 東京 🙂 <|endoftext|> x_y z\r\nand ... so on";
+        let line = "It's 1984 days,  don't they'll say\n\n\t\"naïve\" 東京 🙂 <|endoftext|> x_y z\r\nand ... so on. Он сказал: «да»,\nи ушёл. 東京、京都。\n大阪 वह की है।";
         let long: String =
             (0..4000).map(|i| format!("{line} {i} end{}", [" ", "\n", "\n\n", ""][i % 4])).collect();
         assert!(long.len() > 300_000);
