@@ -92,7 +92,13 @@ fn stranger(path: &Path) -> FileError {
     if !path.exists() {
         return absent(path);
     }
-    let inside = names(path).into_iter().map(|name| path.join(name));
+    let entries = names(path);
+    let is_weights = |name: &&String| name.ends_with(".safetensors") || name.ends_with(".bin");
+    if let (Some(weights), false) = (entries.iter().find(is_weights), path.join("config.json").exists()) {
+        let what = format!("it holds {weights} and no config.json");
+        return FileError::new(path, Kind::Unfit, what, "put the config.json of the same model beside it");
+    }
+    let inside = entries.into_iter().map(|name| path.join(name));
     let nearest = inside.into_iter().find(|entry| Run::is_run(entry) || is_checkpoint(entry));
     match nearest {
         Some(nearest) => {

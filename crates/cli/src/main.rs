@@ -14,7 +14,9 @@ mod watch;
 
 use clap::Parser;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Train, check, ship and serve 1.58-bit (BitNet b1.58) language models.
 #[derive(Parser)]
@@ -27,6 +29,7 @@ struct Cli {
 /// Exit codes: 0 good, 1 findings or below a threshold, 2 error.
 fn main() -> ExitCode {
     end_when_nothing_can_be_printed();
+    write_no_further_than_allowed();
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) if nobody_reads(&error) => ExitCode::from(AS_SIGPIPE),
@@ -35,6 +38,12 @@ fn main() -> ExitCode {
             ExitCode::from(ERROR)
         }
     }
+}
+
+/// Whether two paths are one file or folder, both there.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let [a, b] = [a, b].map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
 
 /// The exit code of what went wrong.
@@ -48,6 +57,12 @@ const FREE_SPACE: &str = "free some space, or send the output elsewhere";
 fn nobody_reads(error: &anyhow::Error) -> bool {
     let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.map(io::Error::kind).any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
+
+/// A limit of the size of files (`ulimit -f`) ends a process by a signal; caught, it is an error of the write, with a sentence.
+fn write_no_further_than_allowed() {
+    // Where it cannot be caught, the limit ends the process as ever.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 /// Printing that fails panics. To a reader that has gone, this ends the process as the signal would; else with a sentence.

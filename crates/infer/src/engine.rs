@@ -140,6 +140,11 @@ impl Engine {
         &self.config
     }
 
+    /// Whether the projections read rounded activations.
+    pub fn rounds_activations(&self) -> bool {
+        self.arithmetic != Arithmetic::Dense
+    }
+
     /// Threads that compute.
     pub fn threads(&self) -> usize {
         self.pool.threads()

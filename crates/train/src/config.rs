@@ -265,12 +265,12 @@ pub enum ConfigError {
         known: String,
     },
     /// the file cannot be read
-    #[error("cannot read the configuration {}: {source}; check the path and its permissions", path.display())]
+    #[error("cannot read the configuration {}: {error}; check the path and its permissions", path.display())]
     Read {
         /// the file
         path: PathBuf,
         /// why
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// the text is not TOML
     #[error("{place} is not valid TOML: {message}")]

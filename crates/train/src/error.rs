@@ -19,7 +19,7 @@ pub enum TrainError {
     #[error("{} has no tokenizer, and conversations are told in its words: name a model that has one", path.display())]
     NoTokenizer { path: PathBuf },
     #[error(
-        "{} has token ids up to {data}, but model.vocabulary is {model}: set model.vocabulary to at least {data}, or prepare the data with the model's tokenizer",
+        "{} has {data} token ids, but model.vocabulary is {model}: set model.vocabulary to at least {data}, or prepare the data with the model's tokenizer",
         path.display()
     )]
     Vocabulary { path: PathBuf, data: usize, model: usize },
@@ -39,8 +39,8 @@ pub enum TrainError {
     NotFinite { path: PathBuf, tensor: String, at: usize },
     #[error("the teacher {}: {reason}", path.display())]
     Teacher { path: PathBuf, reason: String },
-    #[error("{}/state.json does not hold a run's state: {source}; use the previous checkpoint", path.display())]
-    State { path: PathBuf, source: serde_json::Error },
+    #[error("{}/state.json does not hold a run's state: {error}; use the previous checkpoint", path.display())]
+    State { path: PathBuf, error: serde_json::Error },
     #[error(
         "neither train.batch = {batch} nor train.accumulation = {accumulation} can be split evenly over {ranks} ranks: start a number of ranks that divides one of them, or begin a run with --set train.batch={}",
         batch.next_multiple_of(*ranks)

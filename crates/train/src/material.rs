@@ -115,15 +115,39 @@ impl Material {
         })
     }
 
-    /// Refuses a model to which an id of what is read means another text.
-    pub(crate) fn agree(&self, config: &RunConfig, model: &Loaded) -> Result<(), TrainError> {
-        let Some(theirs) = &model.tokenizer else { return Ok(()) };
+    /// Refuses a model to learn on from, if an id of what is read means another text to it.
+    pub(crate) fn agree(&mut self, config: &RunConfig, model: &Loaded) -> Result<(), TrainError> {
+        let own = model.path.display();
+        self.agree_or(
+            config,
+            model,
+            &format!("prepare the data with the model's own: data prepare --tokenizer {own}"),
+        )
+    }
+
+    /// Refuses a teacher to whom an id of what is read means another text.
+    pub(crate) fn agree_with_teacher(
+        &mut self,
+        config: &RunConfig,
+        teacher: &Loaded,
+    ) -> Result<(), TrainError> {
+        self.agree_or(config, teacher, "choose a teacher with the student's tokenizer")
+    }
+
+    fn agree_or(&mut self, config: &RunConfig, model: &Loaded, remedy: &str) -> Result<(), TrainError> {
+        let Some(theirs) = &model.tokenizer else {
+            self.notes.push(format!(
+                "{}: it has no tokenizer, so whether the data was prepared with its own cannot be known",
+                model.path.display()
+            ));
+            return Ok(());
+        };
         let theirs = (&*theirs.bytes()?, model.path.as_path());
         match (&self.content, config.origin()) {
-            (Content::Shards { first, .. }, _) => first.agree(theirs.0, theirs.1)?,
+            (Content::Shards { first, .. }, _) => first.agree(theirs, remedy)?,
             (Content::Chats(_), origin) => {
                 let ours = (&*self.tokenizer, origin.unwrap_or(Path::new("")));
-                same_ids(ours, theirs, "choose a teacher with the student's tokenizer")?;
+                same_ids(ours, theirs, remedy)?;
             }
         }
         Ok(())

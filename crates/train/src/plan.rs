@@ -314,6 +314,11 @@ impl Plan {
         let adapter = adapter_parameters(config);
         let flops_per_token = Flops::of(config);
         let memory = Memory::new(config);
+        // The codes as they were last recorded, a byte each.
+        let recorded = match (model.linear, adapter) {
+            (LinearKind::Ternary, None) => parameters.projections,
+            _ => 0,
+        };
         let steps = train.last();
         let tokens = steps * train.tokens_per_step();
         let boundaries = config.schedule()?.boundaries_until(steps);
@@ -332,7 +337,7 @@ impl Plan {
             tokens,
             checkpoints,
             checkpoints_kept: checkpoints.min((boundaries.len() + train.keep_last + 1) as u64),
-            checkpoint_bytes: 3 * F32 * adapter.unwrap_or(parameters.total),
+            checkpoint_bytes: 3 * F32 * adapter.unwrap_or(parameters.total) + recorded,
             rate,
             seconds: tokens as f64 * flops_per_token.total() as f64 / rate.flops_per_s(),
             course: Course::of(config)?,

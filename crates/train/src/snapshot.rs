@@ -152,7 +152,7 @@ pub(crate) fn receive(engine: &mut Cpu) {
 /// ranks, each has to [`receive`] meanwhile.
 pub(crate) fn restore(opened: &Opened, engine: &mut Cpu) -> Result<State, TrainError> {
     let state: State = serde_json::from_value(opened.state().clone())
-        .map_err(|source| TrainError::State { path: opened.dir().to_path_buf(), source })?;
+        .map_err(|error| TrainError::State { path: opened.dir().to_path_buf(), error })?;
     let Cpu { network, optimizer, peers, .. } = engine;
     read_moments(opened, network.learned(), [&mut optimizer.m, &mut optimizer.v], peers)?;
     if let Some(adapter) = &mut network.adapter {

@@ -293,9 +293,10 @@ impl Rounded<'_> {
         }
         if let Some((tensors, row)) = self.unblocked() {
             let (format, block) = (self.options.format.name(), self.options.format.block_elements());
+            let remedy = if self.config.sub_norms { "" } else { "; --widen fills their rows up with zeros" };
             notes.push(format!(
                 "{tensors} projections have rows of {row} weights, no multiple of {format}'s blocks of {block}; they are F16, with the \
-                 same three values, and engines that do not look for these compute them with unrounded activations; --widen fills their rows up with zeros"
+                 same three values, and engines that do not look for these compute them with unrounded activations{remedy}"
             ));
         }
         let known = config::ARCHITECTURES.iter().find(|known| known.name == architecture);

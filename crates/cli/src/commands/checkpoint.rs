@@ -36,7 +36,7 @@ struct DiffArgs {
     /// The other model
     second: PathBuf,
     /// Relative difference of scales and values that counts as equal
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     tolerance: f32,
     /// Print one JSON object
     #[arg(long)]
@@ -257,12 +257,18 @@ fn same_shape(first: &Loaded, second: &Loaded) -> Result<Vec<(String, Value, Val
     ];
     if let Some((key, a, b)) = keys.iter().find(|(key, ..)| shape.contains(&key.as_str())) {
         bail!(
-            "{} and {} have different shapes: model.{key} is {a} and {b}; only models of one shape can be compared",
+            "{} and {} have different shapes: model.{key} is {a} and {b}; only models of one shape can be compared tensor by tensor ('diagnose A --against B' compares what they say, also of a file that was widened)",
             first.path.display(),
             second.path.display()
         );
     }
     Ok(keys)
+}
+
+/// A number ≥ 0.
+fn share(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|number: &f32| *number >= 0.0);
+    number.ok_or_else(|| "it is not a number ≥ 0".to_owned())
 }
 
 fn diff(args: &DiffArgs) -> Result<ExitCode> {

@@ -66,6 +66,11 @@ impl ModelArgs {
             options.threads = threads.into();
         }
         let mut model = Model::open(&self.source.model, &self.source.options(), options)?;
+        if self.activation_block.is_some() && !model.engine.rounds_activations() {
+            eprintln!(
+                "note: this model's activations are not rounded, so --activation-block changes nothing"
+            );
+        }
         if let Some(adapter) = &self.adapter {
             model = model.adapted(adapter)?;
         }

@@ -103,11 +103,16 @@ pub fn heal(run: &RunArgs, beginning: &Beginning, missing: &'static str) -> Resu
     Ok(end)
 }
 
+/// Losses whose mean is where a healing has come to.
+const NEWEST: usize = 50;
+
 /// Prints the perplexities on the validation split, and how much of what quantisation destroyed has come back.
 fn summarise(run: &Run) -> Result<()> {
     let facts = run.facts()?;
     let untrained = |lambda: f64| facts.get(&layout::untrained_loss(lambda)).and_then(|loss| loss.as_f64());
     let (whole, broken) = (untrained(0.0), untrained(1.0));
+    // What rounding did not destroy cannot come back.
+    let destroyed = whole.zip(broken).filter(|(whole, broken)| broken > whole);
     let perplexity = |loss: f64| format!("{:.2}", loss.exp());
     println!(
         "{:>8} {:>12} {:>6} {:>12} {:>12} {:>9}",
@@ -117,13 +122,21 @@ fn summarise(run: &Run) -> Result<()> {
         println!("{:>8} {:>12} {:>6} {:>12}", 0, 0, 0, perplexity(whole));
     }
     if let Some(broken) = broken {
-        println!("{:>8} {:>12} {:>6} {:>12} {:>12} {:>9}", 0, 0, 1, "", perplexity(broken), "0 %");
+        println!(
+            "{:>8} {:>12} {:>6} {:>12} {:>12} {:>9}",
+            0,
+            0,
+            1,
+            "",
+            perplexity(broken),
+            if destroyed.is_some() { "0 %" } else { "" }
+        );
     }
     let steps = metrics::read(&run.metrics())?;
     for step in &steps {
         let Some(loss) = step.record.validation_loss else { continue };
         let ternary = step.record.ternary_validation_loss.unwrap_or(loss);
-        let recovered = whole.zip(broken).map(|(whole, broken)| (broken - ternary) / (broken - whole));
+        let recovered = destroyed.map(|(whole, broken)| (broken - ternary) / (broken - whole));
         println!(
             "{:>8} {:>12} {:>6.3} {:>12} {:>12} {:>9}",
             step.step + 1,
@@ -149,7 +162,10 @@ fn outlook(steps: &[metrics::Step], whole: f64) -> Option<String> {
     let last_blended = steps.iter().rev().find(|step| step.lambda < 1.0).map_or(0, |step| step.tokens);
     let losses = steps.iter().filter(|step| step.tokens > last_blended);
     let points: Vec<(u64, f64)> = losses.map(|step| (step.tokens - last_blended, step.loss)).collect();
-    let trend = Trend::of(&points, whole)?;
+    // Healing seldom comes below the untouched model; where it has, that is no floor.
+    let newest = &points[points.len() - points.len().min(NEWEST)..];
+    let mean = newest.iter().map(|point| point.1).sum::<f64>() / newest.len().max(1) as f64;
+    let trend = Trend::of(&points, if mean < whole { 0.0 } else { whole })?;
     let tokens = points.last()?.0 as f64;
     let after = |times: f64| trend.at(times * tokens).exp();
     let Trend { floor, drop, power, error } = trend;

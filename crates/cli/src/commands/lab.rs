@@ -79,8 +79,8 @@ struct Run {
     #[arg(long, value_name = "FILE.sh")]
     slurm: Option<PathBuf>,
     /// With --slurm: tasks of the array
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "slurm")]
-    tasks: usize,
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "slurm", value_parser = clap::value_parser!(u16).range(1..))]
+    tasks: u16,
 }
 
 #[derive(clap::Args)]
@@ -136,7 +136,7 @@ fn run_experiment(args: &Run) -> Result<ExitCode> {
     let program = std::env::current_exe().context("cannot find the program itself")?;
     if let Some(path) = &args.slurm {
         let copy = folder.dir().join("experiment.toml");
-        let script = slurm::script(&folder, &program, &copy, args.tasks);
+        let script = slurm::script(&folder, &program, &copy, args.tasks.into());
         formats::atomic::write_bytes(path, script.as_bytes())?;
         eprintln!("{}: sbatch it; {} runs", path.display(), folder.points.len());
         return Ok(ExitCode::SUCCESS);

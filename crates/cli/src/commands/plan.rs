@@ -35,14 +35,21 @@ pub struct Args {
     json: bool,
 }
 
+/// More of anything than there is on Earth.
+const LARGEST: f64 = 1e18;
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
     let config = RunConfig::resolve(args.preset.as_deref(), args.config.as_deref(), &args.set)?;
     for (name, value) in
         [("network", Some(args.network)), ("tokens-per-s", args.tokens_per_s), ("tokens", args.tokens)]
     {
-        let is_good = value.is_none_or(|value| value.is_finite() && value > 0.0);
-        ensure!(is_good, "--{name} {} is not a number above 0", value.unwrap_or_default());
+        let is_good = value.is_none_or(|value| value > 0.0 && value <= LARGEST);
+        ensure!(
+            is_good,
+            "--{name} {} is not a number above 0, at most {LARGEST:e}",
+            value.unwrap_or_default()
+        );
     }
     let machines = Nodes {
         nodes: args.nodes as usize,

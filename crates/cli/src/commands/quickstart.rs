@@ -5,7 +5,7 @@ use crate::corpus;
 use crate::interrupt::Interrupt;
 use ::data::{PrepareOptions, generated};
 use ::train::config::SourceConfig;
-use ::train::{RunConfig, Trainer, pace};
+use ::train::{Outcome, RunConfig, Trainer, pace};
 use anyhow::{Context, Result, bail};
 use checkpoint::OpenOptions;
 use infer::{EngineOptions, Model, Options, Sampling};
@@ -81,8 +81,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         config.train.tokens_per_step()
     );
     let mut trainer = Trainer::create(config, &run, None)?;
-    watch(&mut trainer, &interrupt, None)?;
+    let outcome = watch(&mut trainer, &interrupt, None)?;
+    let done = trainer.state().step;
     drop(trainer);
+    if outcome == Outcome::Interrupted {
+        let run = run.display();
+        eprintln!("{run}: stopped after {done} steps; 'trilobit train --out {run} --resume' goes on");
+        return Ok(ExitCode::SUCCESS);
+    }
     let prompt = if args.text.is_none() { PROMPT.to_owned() } else { beginning(&documents[0]) };
     speak(&run, &prompt)?;
     farewell(&out, &prompt);

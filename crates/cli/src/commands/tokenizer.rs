@@ -1,5 +1,6 @@
 //! `trilobit tokenizer`: train one, encode text with one, look into one.
 
+use crate::is_same;
 use ::data::source::{self, SourceOptions};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
@@ -114,6 +115,12 @@ fn train(args: &Train) -> Result<()> {
     let mut options = TrainOptions { vocabulary: args.vocab_size, ..Default::default() };
     options.special_tokens.extend(args.special.iter().filter(|t| *t != bpe::END_OF_TEXT).cloned());
     require_folder(&args.out)?;
+    if args.input.input.iter().any(|input| is_same(input, &args.out)) {
+        bail!(
+            "{} is one of the texts, and the tokenizer would replace it; name another file",
+            args.out.display()
+        );
+    }
     let progress = Progress::new();
     let whole_bytes = match args.sample_bytes {
         Some(_) => Some(Texts::open(&args.input, None, &progress)?.count()?),

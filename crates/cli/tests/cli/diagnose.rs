@@ -49,6 +49,16 @@ fn what_cannot_be_diagnosed_is_an_error() {
     assert!(fail(&["diagnose", text(&path)]).contains("nothing here is known"));
     assert!(fail(&["diagnose", text(&dir.path().join("none"))]).contains("no such file"));
     assert!(fail(&["diagnose"]).contains("--list"));
+    for (name, text, part) in [
+        ("e.json", "{}", "no key of a training recipe"),
+        ("Cargo.toml", "[package]\nname = 'x'", "no key of a training recipe"),
+        ("part.toml", "[train]\nweigth_decay = 0.05", "train.weight_decay"),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let sentence = fail(&["diagnose", path.to_str().unwrap()]);
+        assert!(sentence.contains(part), "{name}: {sentence}");
+    }
     let recipe = dir.path().join("a.yaml");
     std::fs::write(&recipe, RECIPE).unwrap();
     let out = dir.path().join("out");

@@ -36,8 +36,33 @@ fn configurations() {
         (&["train", "--preset", "tiny", "--dry-run", "--data", "/no/such"], &["/no/such"]),
         (&["train", "--preset", "tiny", "--dry-run", "--resume"], &["--out"]),
         (&["generate", "/no/such/run", "--prompt", "x"], &["/no/such/run"]),
+        (&["train", "--preset", "tiny", "--set", "train.steps=1e9", "--dry-run"], &["exponent: 1000000000"]),
+        (
+            &["train", "--preset", "tiny", "--set", "train.seed=18446744073709551615", "--dry-run"],
+            &["9223372036854775807"],
+        ),
+        (
+            &[
+                "train",
+                "--preset",
+                "tiny",
+                "--set",
+                "train.batch=1048576",
+                "--set",
+                "train.accumulation=1048576",
+                "--dry-run",
+            ],
+            &["steps of 1048576 × 1048576 sequences"],
+        ),
+        (
+            &["train", "--preset", "tiny", "--set", "distill.logits=[1,0,3]", "--dry-run"],
+            &["distill.logits", "neither a number nor two of them"],
+        ),
+        (&["plan", "--preset", "tiny", "--nodes", "2", "--network", "1e300"], &["--network", "at most"]),
+        (&["checkpoint", "diff", "a", "b", "--tolerance", "nan"], &["--tolerance", "≥ 0"]),
     ] {
         let sentence = fail(args);
+        assert!(sentence.matches("os error").count() < 2, "the cause is told once: {sentence}");
         for part in parts {
             assert!(sentence.contains(part), "{args:?}: {sentence}");
         }
@@ -63,6 +88,20 @@ fn files() {
             text(&out),
         ])
     };
+    // What is read is not written over.
+    let [words, batches] = [path("words.txt"), path("data/batches.safetensors")];
+    std::fs::write(&words, "the cat and the dog").unwrap();
+    let learn = ["tokenizer", "train", "--vocab-size", "300", "--input", text(&words), "--out", text(&words)];
+    assert!(fail(&learn).contains("one of the texts"));
+    let data = path("data");
+    let write = ["data", "batches", text(&data), "--steps", "1", "--batch", "1", "--sequence", "8", "--out"];
+    assert!(fail(&[&write[..], &[text(&batches)]].concat()).contains("in the data set itself"));
+
+    let bare = path("bare");
+    std::fs::create_dir(&bare).unwrap();
+    std::fs::write(bare.join("model.safetensors"), "").unwrap();
+    assert!(fail(&["generate", text(&bare), "--prompt", "x"]).contains("no config.json"));
+
     std::fs::write(path("empty.txt"), "").unwrap();
     assert!(prepare(&path("empty.txt"), "a").contains("empty.txt"));
     std::fs::write(path("binary.txt"), [0xff, 0xfe, 0, 1, 2]).unwrap();

@@ -70,9 +70,12 @@ fn fail(key: &str, reason: impl Into<String>) -> Result<(), Contradiction> {
     Err((key.into(), reason.into()))
 }
 
+/// Most sequences of a run.
+const SEQUENCES_MAX: u64 = 1 << 42;
+
 /// Whole numbers, which also bound every product of them.
 fn counts(train: &TrainConfig) -> Result<(), Contradiction> {
-    let limits: [(&str, u64, u64, u64); 13] = [
+    let limits: [(&str, u64, u64, u64); 12] = [
         ("train.steps", train.steps, 1, 1 << 40),
         ("train.stop_after", train.stop_after.unwrap_or(1), 1, 1 << 40),
         ("train.seed", train.seed, 0, i64::MAX as u64),
@@ -85,18 +88,20 @@ fn counts(train: &TrainConfig) -> Result<(), Contradiction> {
         ("train.validate_batches", train.validate_batches as u64, 0, 1 << 20),
         ("train.keep_last", train.keep_last as u64, 1, 1 << 20),
         ("train.spike_window", train.spike_window as u64, 1, 1 << 20),
-        // 2^44 tokens a step times 2^40 steps would overflow
-        (
-            "train.steps",
-            train.steps.saturating_mul(train.batch as u64 * train.accumulation as u64),
-            1,
-            1 << 42,
-        ),
     ];
     for (key, value, least, most) in limits {
         if !(least..=most).contains(&value) {
             return fail(key, format!("{value} is outside {least}..={most}"));
         }
+    }
+    // 2^44 tokens a step times 2^40 steps would overflow.
+    let sequences = train.steps.saturating_mul(train.batch as u64 * train.accumulation as u64);
+    if sequences > SEQUENCES_MAX {
+        let reason = format!(
+            "{} steps of {} × {} sequences are {sequences} sequences, more than {SEQUENCES_MAX}",
+            train.steps, train.batch, train.accumulation
+        );
+        return fail("train.steps", reason);
     }
     let tokens = train.batch * train.sequence;
     if tokens > BATCH_TOKENS_MAX {

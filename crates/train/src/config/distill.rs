@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A number, or its values at the beginning and at the end of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is neither a number nor two of them, [first, last]")]
 pub enum Ramp {
     /// the same for the whole run
     Constant(f64),

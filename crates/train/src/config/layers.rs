@@ -57,7 +57,7 @@ impl Layers {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let failed = |source| ConfigError::Read { path: path.into(), source };
+        let failed = |error| ConfigError::Read { path: path.into(), error };
         let file = std::fs::File::open(path).map_err(failed)?;
         let mut text = String::new();
         let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;

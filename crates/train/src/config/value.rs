@@ -54,7 +54,17 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(found: Unexpected, expected: &dyn Expected) -> Self {
-        Self::custom(format!("{} is not {}", spoken(found), wanted(&expected.to_string())))
+        let (expected, spoken) = (expected.to_string(), spoken(found));
+        let is_whole = ["u64", "usize"].contains(&&*expected);
+        match found {
+            Unexpected::Float(value) if is_whole && value >= 0.0 && value.fract() == 0.0 => Self::custom(
+                format!("write it as a whole number, without a point or an exponent: {value:.0}"),
+            ),
+            Unexpected::Str(digits) if is_whole && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Self::custom(format!("{digits} is more than {}, the largest number of TOML", i64::MAX))
+            }
+            _ => Self::custom(format!("{spoken} is not {}", wanted(&expected))),
+        }
     }
 
     fn invalid_value(found: Unexpected, expected: &dyn Expected) -> Self {

@@ -117,7 +117,7 @@ impl Trainer {
     fn begin(config: RunConfig, run: Run, lock: Lock, mut group: Option<Group>) -> Result<Self, TrainError> {
         let model = config.origin().map(checkpoint::open).transpose()?;
         let mut speech = Speech::at_first(&config, model.as_ref());
-        let material = Material::open(&config, model.as_ref(), &mut speech)?;
+        let mut material = Material::open(&config, model.as_ref(), &mut speech)?;
         model.iter().try_for_each(|model| material.agree(&config, model))?;
         let beginning = match (&model, &config.heal) {
             (Some(model), Some(heal)) => Beginning::Learned(heal::begin(&config, heal, model, &material)?),
@@ -152,7 +152,7 @@ impl Trainer {
     fn assemble(
         config: RunConfig,
         beginning: Beginning,
-        material: Material,
+        mut material: Material,
         group: Option<Group>,
     ) -> Result<Self, TrainError> {
         let train = &config.train;
@@ -195,7 +195,7 @@ impl Trainer {
         let mut engine = Cpu::new(&config, share.batch, beginning, group);
         if let Some(distill) = &config.distill {
             let teacher = checkpoint::open(&distill.teacher)?;
-            material.agree(&config, &teacher)?;
+            material.agree_with_teacher(&config, &teacher)?;
             let lesson = Lesson::open(&config, distill, &teacher, slice_of(share.batch, train.sequence))?;
             engine.network.lesson = Some(Box::new(lesson));
         }

@@ -161,6 +161,9 @@ fn decode_round(
 pub fn prefill(args: &PrefillArgs) -> Result<()> {
     let engine = args.common.engine()?;
     let tokens = (args.tokens as usize).min(engine.config().context);
+    if tokens < args.tokens as usize {
+        eprintln!("note: the context has room for {tokens} of the {} tokens", args.tokens);
+    }
     let ids: Vec<u32> = (0..tokens).map(|i| id(i, engine.config().vocabulary)).collect();
     let mut session = engine.session(tokens)?;
     let rounds = Rounds::run(&args.common, tokens as f64, || {

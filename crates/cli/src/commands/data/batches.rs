@@ -1,5 +1,6 @@
 //! `trilobit data batches`: the batches of a run as safetensors, so that another framework trains on the same tokens.
 
+use crate::is_same;
 use anyhow::{Result, bail};
 use bytemuck::cast_slice;
 use data::{Batch, Loader, LoaderOptions, Source, Split};
@@ -20,8 +21,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Batches, from the first of the run on
-    #[arg(long, value_name = "N")]
-    steps: usize,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
     /// Sequences of a batch: train.batch × train.accumulation of the run
     #[arg(long, value_name = "B")]
     batch: usize,
@@ -35,9 +36,13 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    let tokens = args.steps.saturating_mul(args.batch).saturating_mul(args.sequence);
+    let steps = args.steps as usize;
+    let tokens = steps.saturating_mul(args.batch).saturating_mul(args.sequence);
     if tokens > TOKENS_MAX {
         bail!("{tokens} tokens are more than the {TOKENS_MAX} that one file may hold; ask for fewer --steps");
+    }
+    if args.out.parent().is_some_and(|folder| is_same(folder, &args.folder)) {
+        bail!("{} lies in the data set itself; name a file elsewhere", args.out.display());
     }
     let sources = [Source { path: args.folder.clone(), weight: 1.0 }];
     let options =
@@ -50,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
         all.targets.extend(&batch.targets);
         all.starts.extend(&batch.starts);
     }
-    let shape = vec![args.steps, args.batch, args.sequence];
+    let shape = vec![steps, args.batch, args.sequence];
     let entry = |name: &str, values| -> Entry { (name.to_owned(), Dtype::U32, shape.clone(), values) };
     let entries = [
         entry("tokens", cast_slice(&all.tokens)),
