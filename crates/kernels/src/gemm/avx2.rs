@@ -127,13 +127,14 @@ unsafe fn multiply<S: Step<__m256>, const R: usize>(a: &[f32], b: &[f32], tile: 
     let mut sums = [[_mm256_setzero_ps(); 2]; R];
     let depth = b.len() / NR;
     let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());
-    let stretch = depth.div_ceil(2 * R).max(1);
+    let stretch = (depth / (2 * R)).max(1);
     let mut left = depth;
     let mut line = 0;
     while left > 0 {
-        let c = tile.c.wrapping_add(line / 2 * tile.stride + line % 2 * 15);
+        let next = tile.next.wrapping_add(line / 2 * tile.stride + line % 2 * 8);
         line += 1;
-        _mm_prefetch::<_MM_HINT_T0>(c.cast());
+        _mm_prefetch::<_MM_HINT_T0>(next.cast());
+        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(7).cast());
         ahead.fetch();
         let steps = stretch.min(left);
         left -= steps;

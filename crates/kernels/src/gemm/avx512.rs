@@ -159,14 +159,16 @@ unsafe fn multiply<S: Step<__m512>, const R: usize>(a: &[f32], b: &[f32], tile: 
     let mut sums = [[_mm512_setzero_ps(); 2]; R];
     let depth = b.len() / NR;
     let (mut pa, mut pb) = (a.as_ptr(), b.as_ptr());
-    // The lines of C, and what is ahead, are fetched one at a time: a burst of them would hold up the loads of A.
-    let stretch = depth.div_ceil(2 * R).max(1);
+    // The lines of the next tile of C, and what is ahead, are fetched a few at a time: a burst of them would hold up the loads
+    // of A. A row that does not begin with a line has one more.
+    let stretch = (depth / (2 * R)).max(1);
     let mut left = depth;
     let mut line = 0;
     while left > 0 {
-        let c = tile.c.wrapping_add(line / 2 * tile.stride + line % 2 * 16);
+        let next = tile.next.wrapping_add(line / 2 * tile.stride + line % 2 * 16);
         line += 1;
-        _mm_prefetch::<_MM_HINT_T0>(c.cast());
+        _mm_prefetch::<_MM_HINT_T0>(next.cast());
+        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(15).cast());
         ahead.fetch();
         let steps = stretch.min(left);
         left -= steps;

@@ -148,7 +148,7 @@ impl Blocks {
                 let b = Strided { first, lane: b.col_stride, depth: b.row_stride };
                 let c = c.as_mut_ptr().wrapping_add(row * ldc + col);
                 let (rows, cols) = (rows.len(), nr.min(n - col));
-                let tile = Tile { c, stride: ldc, rows, cols, accumulate, units: (&[], &[]) };
+                let tile = Tile { c, stride: ldc, rows, cols, accumulate, next: c, units: (&[], &[]) };
                 // SAFETY: the callers and the assertions found all lanes and depths of the tile inside the slices, and C is
                 // borrowed for writing.
                 unsafe { self.0.multiply_in_place(a, b, depths.len(), tile) }

@@ -85,40 +85,64 @@ pub struct Tile<'a> {
     pub cols: usize,
     /// Add to what is there (else overwrite).
     pub accumulate: bool,
+    /// The first element of the tile after this one, whose lines are fetched meanwhile.
+    pub next: *const f32,
     /// What one step of a code of A and of B is worth, (MR) and (NR); empty in single precision.
     pub units: (&'a [f32], &'a [f32]),
 }
 
-/// Memory that will be wanted soon: runs of bytes at equal distances, to be fetched line by line between other work.
+/// Memory that will be wanted soon, to be fetched line by line between other work.
 #[derive(Clone, Debug)]
 pub struct Ahead {
+    /// The source of the next block of A.
+    pub(super) source: Runs,
+    /// The next panel of B.
+    pub(super) panel: Runs,
+}
+
+impl Ahead {
+    /// Nothing to fetch.
+    pub const NONE: Ahead = Ahead { source: Runs::NONE, panel: Runs::NONE };
+
+    /// Fetches the next lines into L2, if any are left.
+    #[inline(always)]
+    pub(super) fn fetch(&mut self) {
+        self.source.fetch();
+        self.panel.fetch();
+    }
+}
+
+/// Runs of lines at equal distances.
+#[derive(Clone, Debug)]
+pub(super) struct Runs {
     run: *const u8,
     distance: usize,
     runs: usize,
+    /// From the first byte of a run to that of its last line.
     bytes: usize,
     at: usize,
     /// Lines to fetch at a time.
     rate: usize,
 }
 
-impl Ahead {
-    /// Nothing to fetch.
-    pub const NONE: Ahead = Ahead { run: std::ptr::null(), distance: 0, runs: 0, bytes: 0, at: 0, rate: 0 };
+impl Runs {
+    pub const NONE: Runs = Runs { run: std::ptr::null(), distance: 0, runs: 0, bytes: 0, at: 0, rate: 0 };
 
-    /// `runs` runs of `bytes` bytes from `run` on, `distance` bytes apart.
-    pub(super) fn new(run: *const u8, distance: usize, runs: usize, bytes: usize) -> Ahead {
-        Ahead { run, distance, runs, bytes, at: 0, rate: 1 }
+    /// `runs` runs of `bytes` bytes from `run` on, `distance` bytes apart. A run that does not begin with a line has one more.
+    pub fn new(run: *const u8, distance: usize, runs: usize, bytes: usize) -> Runs {
+        let aligned = (run.addr() | distance).is_multiple_of(LINE);
+        let bytes = if aligned { bytes } else { bytes + LINE - 1 };
+        Runs { run, distance, runs, bytes, at: 0, rate: 1 }
     }
 
     /// The same memory, fetched in `times` times.
-    pub(super) fn spread(self, times: usize) -> Ahead {
+    pub fn spread(self, times: usize) -> Runs {
         let lines = self.runs * self.bytes.div_ceil(LINE);
-        Ahead { rate: lines.div_ceil(times.max(1)), ..self }
+        Runs { rate: lines.div_ceil(times.max(1)), ..self }
     }
 
-    /// Fetches the next lines into L2, if any are left.
     #[inline(always)]
-    pub(super) fn fetch(&mut self) {
+    fn fetch(&mut self) {
         for _ in 0..self.rate {
             if self.runs == 0 {
                 return;

@@ -1,7 +1,8 @@
 //! Matrix product C (+)= A·B of floats on packed operands, in single precision or block floating point, after BLIS (Van Zee and van de Geijn, 2015).
 //!
-//! B is packed once, by all threads. Then each task owns a block of C: for one block of K after the other it packs its
-//! rows of A (they stay in L2), and for one panel of B after the other (it stays in L1) it runs over its panels of A.
+//! B is packed once, by all threads. Then each task owns a block of C: for a few blocks of K after the others it packs its
+//! rows of A (they stay in L2), and for one panel of B after the other (it stays in L1) it runs over its panels of A. Meanwhile
+//! it asks memory for what comes next: a panel of B, a tile of C, the source of the next rows of A.
 //! The blocks depend on the shape and the kernel alone, and each element of C is summed by one task in the order of K:
 //! the number of threads changes no bit.
 
@@ -22,6 +23,7 @@ mod view;
 use std::ops::Range;
 
 pub use blocks::{Blocks, STRIDE, Wanted};
+use kernel::Runs;
 pub use kernel::{Ahead, Arithmetic, GemmKernel, KERNELS, Strided, Tile, select};
 pub use pack::Panel;
 pub use view::{Data, Scale, View};
@@ -33,6 +35,8 @@ use bfp::Levels;
 const DEPTH_MAX: usize = 384;
 /// Most panels of A in a task: 170 KB at most, in L2. Half as many where there are few tasks.
 const PANELS_MAX: usize = 8;
+/// Slots of a lane of A that are packed at a time, as whole blocks of K: a tile of C is read and written that much less often.
+const GROUP: usize = 256;
 /// Most columns of C in a task.
 const COLS_MAX: usize = 2048;
 /// Tasks to aim for, so that 16 threads have about equal shares …
@@ -99,7 +103,7 @@ impl Workspace {
         self.b.grow(plan.packed_b());
         self.a.grow(plan.packed_a() * threads);
         self.b_units.grow(plan.units(plan.lanes_of_b() * plan.blocks()));
-        self.a_units.grow(plan.units(plan.rows * threads));
+        self.a_units.grow(plan.units_of_a() * threads);
     }
 }
 
@@ -244,7 +248,11 @@ struct Plan {
     nr: usize,
     /// K in a block.
     depth: usize,
-    /// Rows of C in a task, a multiple of MR.
+    /// K in the blocks of which A is packed at a time, a multiple of `depth`.
+    group: usize,
+    /// Tasks above each other.
+    down: usize,
+    /// Most rows of C in a task, a multiple of MR.
     rows: usize,
     /// Columns of C in a task, a multiple of NR.
     cols: usize,
@@ -260,8 +268,13 @@ impl Plan {
         let panels = m.div_ceil(mr);
         let down = tasks.div_ceil(across).clamp(1, panels.div_ceil(PANELS_MAX / 2));
         let down = down.max(panels.div_ceil(PANELS_MAX));
+        // Several are an even number, for even shares.
+        let down = if down > 1 { down.next_multiple_of(2).min(panels) } else { 1 };
+        let (rows, cols) = (panels.div_ceil(down) * mr, even(n, across, nr));
         let arithmetic = kernel.arithmetic();
-        Plan { arithmetic, m, n, k, mr, nr, depth, rows: even(m, down, mr), cols: even(n, across, nr) }
+        let mut plan = Plan { arithmetic, m, n, k, mr, nr, depth, group: depth, down, rows, cols };
+        plan.group = depth * (GROUP / plan.slots(depth)).max(1);
+        plan
     }
 
     /// Slots of a lane that is `depth` deep.
@@ -272,8 +285,17 @@ impl Plan {
         }
     }
 
+    /// Blocks of K of which A is packed at a time.
+    fn blocks_of_group(&self) -> usize {
+        self.group.min(self.k).div_ceil(self.depth)
+    }
+
     fn packed_a(&self) -> usize {
-        self.rows * self.slots(self.depth)
+        self.blocks_of_group() * self.rows * self.slots(self.depth)
+    }
+
+    fn units_of_a(&self) -> usize {
+        self.units(self.blocks_of_group() * self.rows)
     }
 
     fn packed_b(&self) -> usize {
@@ -295,11 +317,59 @@ impl Plan {
     }
 
     fn c_tasks(&self) -> usize {
-        self.m.div_ceil(self.rows) * self.n.div_ceil(self.cols)
+        self.down * self.n.div_ceil(self.cols)
     }
 
-    fn depths(&self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.k).step_by(self.depth.max(1)).map(|start| start..self.k.min(start + self.depth))
+    /// The rows of the tasks that are `index`-th from above.
+    fn rows_of(&self, index: usize) -> Range<usize> {
+        let panels = self.m.div_ceil(self.mr);
+        let first = |index: usize| (index * panels / self.down * self.mr).min(self.m);
+        first(index)..first(index + 1)
+    }
+
+    /// The panels of B of the tasks that are `index`-th from the left.
+    fn panels_of(&self, index: usize) -> Range<usize> {
+        let first = index * self.cols;
+        first / self.nr..self.n.min(first + self.cols).div_ceil(self.nr)
+    }
+
+    /// Blocks of K one after the other.
+    fn depths(&self, of: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (end, depth) = (of.end, self.depth);
+        of.clone().step_by(depth).map(move |start| start..end.min(start + depth))
+    }
+
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.k).step_by(self.group).map(|start| start..self.k.min(start + self.group))
+    }
+
+    /// Packed codes of A and their units, block of K by block.
+    fn blocks_of_a<'a>(
+        &self,
+        (packed, units): (&'a mut [f32], &'a mut [f32]),
+    ) -> impl Iterator<Item = (&'a mut [f32], &'a mut [f32])> + use<'a> {
+        let (codes, lanes) = (self.rows * self.slots(self.depth), self.units(self.rows));
+        let units = units.chunks_mut(lanes.max(1));
+        // Without units there is nothing to share.
+        packed.chunks_exact_mut(codes).zip(units.chain(std::iter::repeat_with(|| &mut [][..])))
+    }
+
+    /// The panel of B, and the block of K, that a task multiplies by after these.
+    fn after(
+        &self,
+        panel: usize,
+        depth: &Range<usize>,
+        group: &Range<usize>,
+        panels: &Range<usize>,
+    ) -> (usize, Range<usize>) {
+        let block = |start: usize| start..self.k.min(start + self.depth);
+        if depth.end < group.end {
+            (panel, block(depth.end))
+        } else if panel + 1 < panels.end {
+            (panel + 1, block(group.start))
+        } else {
+            (panels.start, block(if group.end < self.k { group.end } else { 0 }))
+        }
     }
 
     /// Where panel `panel` of B lies: all panels of one block of K, then those of the next.
@@ -348,7 +418,7 @@ impl Call<'_> {
         let plan = &self.plan;
         let lanes = task * B_PANELS * plan.nr..plan.n.min((task + 1) * B_PANELS * plan.nr);
         let padded = lanes.len().next_multiple_of(plan.nr);
-        for depth in plan.depths() {
+        for depth in plan.depths(&(0..plan.k)) {
             let at = plan.panel_of_b(task * B_PANELS, &depth);
             let len = padded * plan.slots(depth.len());
             // SAFETY: the panels of the tasks are disjoint parts of the reserved buffer.
@@ -403,48 +473,59 @@ impl Call<'_> {
     /// Computes one block of C.
     fn block(&self, task: usize, worker: usize) {
         let plan = &self.plan;
-        let across = plan.n.div_ceil(plan.cols);
-        let (down, along) = (task / across * plan.rows, task % across * plan.cols);
-        let rows = down..plan.m.min(down + plan.rows);
-        let panels = along / plan.nr..plan.n.min(along + plan.cols).div_ceil(plan.nr);
+        let (rows, panels) = (plan.rows_of(task % plan.down), plan.panels_of(task / plan.down));
         // SAFETY: a worker has one task at a time, and `reserve` made a block for each worker.
         let packed = unsafe {
             std::slice::from_raw_parts_mut(self.packed_a.get().add(worker * plan.packed_a()), plan.packed_a())
         };
-        let at = worker * plan.units(plan.rows);
+        let (at, len) = (worker * plan.units_of_a(), plan.units_of_a());
         // SAFETY: as above.
-        let units =
-            unsafe { std::slice::from_raw_parts_mut(self.units_a.get().add(at), plan.units(plan.rows)) };
-        for depth in plan.depths() {
-            let len = rows.len().next_multiple_of(plan.mr).min(units.len());
-            self.pack(&self.a, rows.clone(), depth.clone(), plan.mr, packed, &mut units[..len]);
-            let calls = panels.len() * rows.len().div_ceil(plan.mr);
-            let mut ahead = self.ahead(task, &rows, &depth).spread(calls * 2 * plan.mr);
+        let units = unsafe { std::slice::from_raw_parts_mut(self.units_a.get().add(at), len) };
+        let padded = rows.len().next_multiple_of(plan.mr);
+        let tiles = padded / plan.mr;
+        for group in plan.groups() {
+            for (depth, (packed, units)) in plan.depths(&group).zip(plan.blocks_of_a((packed, units))) {
+                let len = padded.min(units.len());
+                self.pack(&self.a, rows.clone(), depth, plan.mr, packed, &mut units[..len]);
+            }
+            let calls = panels.len() * plan.depths(&group).count();
+            let source = self.ahead(task, &rows, &group).spread(calls * tiles * 2 * plan.mr);
+            let mut ahead = Ahead { source, ..Ahead::NONE };
             for panel in panels.clone() {
-                self.column(&rows, panel, &depth, (packed, units), &mut ahead);
+                for (depth, a) in plan.depths(&group).zip(plan.blocks_of_a((packed, units))) {
+                    let next = plan.after(panel, &depth, &group, &panels);
+                    ahead.panel = self.panel_ahead(next.clone()).spread(tiles * 2 * plan.mr);
+                    self.column(&rows, (panel, next.0), &depth, (a.0, a.1), &mut ahead);
+                }
             }
         }
     }
 
-    /// What this worker will probably pack next: the next block of K, or the first of the task after those of the others.
-    fn ahead(&self, task: usize, rows: &Range<usize>, depth: &Range<usize>) -> Ahead {
+    /// What this worker will probably pack next: the next blocks of K, or the first of the task after those of the others.
+    fn ahead(&self, task: usize, rows: &Range<usize>, group: &Range<usize>) -> Runs {
         let plan = &self.plan;
-        if depth.end < plan.k {
-            return self.a.view.ahead(rows.clone(), depth.end..plan.k.min(depth.end + plan.depth));
+        if group.end < plan.k {
+            return self.a.view.ahead(rows.clone(), group.end..plan.k.min(group.end + group.len()));
         }
-        let across = plan.n.div_ceil(plan.cols);
-        let down = (task + self.workers) / across * plan.rows;
-        if down == rows.start || down >= plan.m {
-            return Ahead::NONE;
+        let task = task + self.workers;
+        if task >= plan.c_tasks() || plan.rows_of(task % plan.down) == *rows {
+            return Runs::NONE;
         }
-        self.a.view.ahead(down..plan.m.min(down + plan.rows), 0..plan.depth.min(plan.k))
+        self.a.view.ahead(plan.rows_of(task % plan.down), 0..plan.group.min(plan.k))
     }
 
-    /// The tiles of a block below one panel of B.
+    /// The memory of a panel of B.
+    fn panel_ahead(&self, (panel, depth): (usize, Range<usize>)) -> Runs {
+        let plan = &self.plan;
+        let first = self.packed_b.get().wrapping_add(plan.panel_of_b(panel, &depth));
+        Runs::new(first.cast(), 0, 1, plan.nr * plan.slots(depth.len()) * size_of::<f32>())
+    }
+
+    /// The tiles of a block below one panel of B; then come those of `next`.
     fn column(
         &self,
         rows: &Range<usize>,
-        panel: usize,
+        (panel, next): (usize, usize),
         depth: &Range<usize>,
         (packed, units): (&[f32], &[f32]),
         ahead: &mut Ahead,
@@ -459,8 +540,11 @@ impl Call<'_> {
         let b_units = unsafe { std::slice::from_raw_parts(self.units_b.get().add(at), plan.units(plan.nr)) };
         for (row, a) in rows.clone().step_by(plan.mr).zip(packed.chunks_exact(plan.mr * slots)) {
             let a_units = units.get(row - rows.start..).unwrap_or_default();
+            let at = |row, panel| self.c.get().wrapping_add(row * self.ldc + panel * plan.nr);
+            let below = row + plan.mr;
             let tile = Tile {
-                c: self.c.get().wrapping_add(row * self.ldc + first),
+                c: at(row, panel),
+                next: if below < rows.end { at(below, panel) } else { at(rows.start, next) },
                 stride: self.ldc,
                 rows: plan.mr.min(rows.end - row),
                 cols: plan.nr.min(plan.n - first),

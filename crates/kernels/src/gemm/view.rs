@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernel::Ahead;
+use super::kernel::Runs;
 
 /// The elements behind a [`View`].
 #[derive(Clone, Copy, Debug)]
@@ -106,16 +106,16 @@ impl<'a> View<'a> {
     }
 
     /// The memory of a block, for fetching it in advance.
-    pub(super) fn ahead(&self, rows: Range<usize>, cols: Range<usize>) -> Ahead {
+    pub(super) fn ahead(&self, rows: Range<usize>, cols: Range<usize>) -> Runs {
         let first = rows.start * self.row_stride + cols.start * self.col_stride;
         let (run, size) = match self.data {
             Data::F32(data) => (data.as_ptr().wrapping_add(first).cast::<u8>(), size_of::<f32>()),
             Data::I8 { codes, .. } => (codes.as_ptr().wrapping_add(first).cast(), size_of::<i8>()),
         };
         if self.row_stride <= self.col_stride {
-            Ahead::new(run, self.col_stride * size, cols.len(), rows.len() * self.row_stride * size)
+            Runs::new(run, self.col_stride * size, cols.len(), rows.len() * self.row_stride * size)
         } else {
-            Ahead::new(run, self.row_stride * size, rows.len(), cols.len() * self.col_stride * size)
+            Runs::new(run, self.row_stride * size, rows.len(), cols.len() * self.col_stride * size)
         }
     }
 
