@@ -12,13 +12,15 @@ use kernels::softmax;
 /// A target that is not scored.
 pub const IGNORE: u32 = u32::MAX;
 
-/// Elements of the chunk of logits held at a time (64 MB), as far as at least `FEWEST_ROWS` rows fit.
-const CHUNK: usize = 16 << 20;
+/// Elements of the chunk of logits held at a time (72 MB at most), as far as at least `FEWEST_ROWS` rows fit.
+const CHUNK: usize = 18 << 20;
 const FEWEST_ROWS: usize = 64;
 
-/// Rows of logits in one chunk for a batch of `rows`.
+/// Rows of logits in one chunk for a batch of `rows`: about equally many in each, since every chunk reads and writes the whole
+/// gradient of the head.
 pub fn chunk_rows(rows: usize, vocabulary: usize) -> usize {
-    (CHUNK / vocabulary).max(FEWEST_ROWS).min(rows)
+    let most = (CHUNK / vocabulary).max(FEWEST_ROWS);
+    rows.div_ceil(rows.div_ceil(most).max(1))
 }
 
 /// The loss's options.
