@@ -1,4 +1,5 @@
-//! Large blocks of bytes that are written once and read at every token.
+//! Large blocks of memory, on huge pages where the system grants them: of bytes that are written once and read at every token, and
+//! of floats that a training step walks through.
 
 use crate::multiversion;
 use crate::pool::{PerWorker, Pool};
@@ -35,6 +36,36 @@ impl DerefMut for Memory {
         &mut self.0
     }
 }
+
+/// `vec![0.0; len]` on huge pages where the system grants them.
+pub fn zeros(len: usize) -> Vec<f32> {
+    let mut floats = vec![0.0; len];
+    wish_for_huge_pages(&mut floats);
+    floats
+}
+
+/// Asks the system for huge pages for memory that is not written yet. A wish: without them it serves as well, only slower.
+pub(crate) fn wish_for_huge_pages<T>(memory: &mut [T]) {
+    #[cfg(target_os = "linux")]
+    {
+        let range = memory.as_mut_ptr_range();
+        let first = range.start.cast::<u8>().map_addr(|addr| addr.next_multiple_of(PAGE));
+        let len = range.end.addr().saturating_sub(first.addr()) / PAGE * PAGE;
+        if len >= HUGE_PAGE {
+            // SAFETY: whole pages inside memory that is borrowed for writing; what they hold does not change.
+            unsafe { libc::madvise(first.cast(), len, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
+}
+
+/// What the addresses of pages are multiples of on every machine; a multiple of what they are on most.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 64 << 10;
+/// Less than a huge page has nothing to wish for.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Bytes of a task of [`read`]: four streams of a quarter each.
 const READ_BYTES: usize = 1 << 20;
@@ -77,6 +108,14 @@ mod tests {
         let words = memory.len() as u64 / 8;
         memory.chunks_exact_mut(8).for_each(|word| word[0] = 3);
         assert_eq!(read(&Pool::new(2), &memory), 3 * words);
+    }
+
+    #[test]
+    fn vectors_of_any_length_are_zero() {
+        for len in [0, 1, 1000, (5 << 20) + 3] {
+            let floats = zeros(len);
+            assert!(floats.len() == len && floats.iter().all(|float| float.to_bits() == 0));
+        }
     }
 
     #[test]

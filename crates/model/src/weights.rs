@@ -2,6 +2,7 @@
 
 use crate::layout::Named;
 use crate::{Config, Layout};
+use kernels::memory;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -29,7 +30,7 @@ impl Weights {
     /// All zeros.
     pub fn zeros(config: &Config) -> Self {
         let layout = Layout::new(config);
-        let data = vec![0.0; layout.len()];
+        let data = memory::zeros(layout.len());
         Self { config: config.clone(), layout, data }
     }
 

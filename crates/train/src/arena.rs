@@ -2,6 +2,7 @@
 
 use crate::loss::cross_entropy::chunk_rows;
 use crate::ops::norm::Input;
+use kernels::memory::zeros;
 use model::{Config, LinearKind, Norm};
 
 /// Cuts a slice into named pieces, one after the other.
@@ -109,8 +110,8 @@ impl Activations {
             config: config.clone(),
             extent,
             keep,
-            inputs: vec![0.0; keep.inputs(config.layers) * extent.rows * config.hidden],
-            floats: vec![0.0; blocks * floats_per_block(config, extent)],
+            inputs: zeros(keep.inputs(config.layers) * extent.rows * config.hidden),
+            floats: zeros(blocks * floats_per_block(config, extent)),
             codes: vec![0; blocks * codes_per_block(config, extent)],
         }
     }
@@ -224,7 +225,7 @@ impl Buffers {
             dq: room(query),
             dk: room(kv),
             dv: room(kv),
-            logits: vec![0.0; chunk_rows(rows, config.vocabulary) * config.vocabulary],
+            logits: zeros(chunk_rows(rows, config.vocabulary) * config.vocabulary),
             losses: room(1),
             nats: room(1),
         }

@@ -4,6 +4,7 @@ use crate::TrainError;
 use crate::heal;
 use crate::shadow::Shadow;
 use checkpoint::{Loaded, ternary};
+use kernels::memory;
 use kernels::pool::Pool;
 use model::{Layout, LinearKind, Weights};
 
@@ -27,7 +28,7 @@ impl Frozen {
             return Ok(Self { weights: heal::read(model, config)?, shadows });
         }
         let layout = Layout::without_projections(config);
-        let mut weights = Weights { config: config.clone(), data: vec![0.0; layout.len()], layout };
+        let mut weights = Weights { config: config.clone(), data: memory::zeros(layout.len()), layout };
         for named in weights.layout.tensors() {
             heal::read_tensor(model, named, named.slot.of_mut(&mut weights.data))?;
         }

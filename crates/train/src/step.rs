@@ -21,6 +21,7 @@ use crate::schedule::Order;
 use crate::shadow::Shadow;
 use crate::teacher::{Lesson, Taps};
 use kernels::gemm::{self, Arithmetic, View};
+use kernels::memory;
 use kernels::pool::{PerWorker, Pool};
 use model::layout::Named;
 use model::{Adapter, LinearKind, Norm, Projection, Weights};
@@ -175,7 +176,7 @@ impl Network {
         let rank = adapter.as_ref().map_or(0, |adapter| adapter.rank.rank);
         let extent = Extent { rows, blend: dimensions.blend, rank };
         Self {
-            gradients: vec![0.0; gradients],
+            gradients: memory::zeros(gradients),
             lesson: None,
             nats: 0.0,
             taps: Taps::default(),

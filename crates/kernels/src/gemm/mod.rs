@@ -28,6 +28,7 @@ pub use kernel::{Ahead, Arithmetic, GemmKernel, KERNELS, Strided, Tile, select};
 pub use pack::Panel;
 pub use view::{Data, Scale, View};
 
+use crate::memory::wish_for_huge_pages;
 use crate::pool::{Pool, SharedMut};
 use bfp::Levels;
 
@@ -569,6 +570,8 @@ impl Buffer {
     fn grow(&mut self, len: usize) {
         let lines = len.div_ceil(16);
         if lines > self.0.len() {
+            self.0.reserve_exact(lines - self.0.len());
+            wish_for_huge_pages(self.0.spare_capacity_mut());
             self.0.resize(lines, Line([0.0; 16]));
         }
     }

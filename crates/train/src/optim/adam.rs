@@ -1,6 +1,7 @@
 //! AdamW, and Adam with coupled L2. Only matrices decay; norm gains do not.
 
 use super::BLOCK;
+use kernels::memory::zeros;
 use kernels::optim::{AdamStep, adam};
 use kernels::pool::{Pool, Rows};
 use model::{Arena, Slot};
@@ -52,7 +53,7 @@ pub struct Adam {
 impl Adam {
     /// Zero moments for `len` parameters.
     pub fn new(len: usize, options: Options) -> Self {
-        Self { m: vec![0.0; len], v: vec![0.0; len], steps: 0, options }
+        Self { m: zeros(len), v: zeros(len), steps: 0, options }
     }
 
     /// One step of all weights, or of all of an adapter.
