@@ -100,11 +100,16 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join(FILE);
         if !path.exists() {
-            let what = match folder.is_dir() {
-                true => "the folder is no finished data set (it has no dataset.json)",
-                false => "there is no such folder",
+            let (what, remedy) = match folder.is_dir() {
+                true => (
+                    "the folder is no finished data set (it has no dataset.json)",
+                    "run 'trilobit data prepare', the same command again where it was interrupted",
+                ),
+                false => (
+                    "there is no such folder",
+                    "name the data set's folder with --data, also where it has moved; 'trilobit data prepare' makes one",
+                ),
             };
-            let remedy = "run 'trilobit data prepare', the same command again where it was interrupted";
             return Err(DataError::content(folder, what, remedy));
         }
         let manifest: Self = parse(&path, &formats::bounded::read(&path, BYTES_MAX)?)?;
