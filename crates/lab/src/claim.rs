@@ -108,24 +108,33 @@ fn look(group: &Group, claim: &Claim) -> Evidence {
         Ok(Value::Truth(truth)) => Some(truth),
         _ => None,
     };
-    let said = |path: &expr::Path| {
-        let value = match group.values(path) {
-            Ok(values) => spoken(&values),
-            Err(Missing(why)) => why,
-        };
-        (path.to_string(), value)
-    };
+    let paths = claim.condition.paths();
+    let values: Vec<_> = paths.iter().map(|path| group.values(path)).collect();
     let named: Vec<String> = group.values.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
     Evidence {
         group: named.join(", "),
         seed: group.seed,
         holds,
-        values: claim.condition.paths().into_iter().map(said).collect(),
+        values: paths.iter().map(ToString::to_string).zip(told(&values)).collect(),
     }
 }
 
-/// A value, or the range of several.
-fn spoken(values: &[Value]) -> String {
+/// Each value in words, or why there is none; with all digits where two would look alike, which a claim may set apart.
+fn told(values: &[Result<Vec<Value>, Missing>]) -> Vec<String> {
+    let with = |digits: fn(f64) -> String| -> Vec<String> {
+        let one = |values: &Result<Vec<Value>, Missing>| match values {
+            Ok(values) => spoken(values, digits),
+            Err(Missing(why)) => why.clone(),
+        };
+        values.iter().map(one).collect()
+    };
+    let short = with(report::number::short);
+    let is_twice = |text: &String| short.iter().filter(|other| *other == text).count() > 1;
+    if short.iter().any(is_twice) { with(|number| number.to_string()) } else { short }
+}
+
+/// A value, or the range of several, numbers as `digits` has them.
+fn spoken(values: &[Value], digits: fn(f64) -> String) -> String {
     let number = |value: &Value| match value {
         Value::Number(number) => Some(*number),
         _ => None,
@@ -134,8 +143,9 @@ fn spoken(values: &[Value]) -> String {
     let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     match (values, numbers.len() == values.len()) {
+        ([Value::Number(one)], _) => digits(*one),
         ([one], _) => one.to_string(),
-        (_, true) => format!("{} to {}", Value::Number(low), Value::Number(high)),
+        (_, true) => format!("{} to {}", digits(low), digits(high)),
         (_, false) => format!("{} values", values.len()),
     }
 }
@@ -143,6 +153,13 @@ fn spoken(values: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_alike_is_told_in_all_digits() {
+        let number = |number| Ok(vec![Value::Number(number)]);
+        assert_eq!(told(&[number(6.1229792), number(5.0)]), ["6.123", "5"]);
+        assert_eq!(told(&[number(6.1229792), number(6.1229923)]), ["6.1229792", "6.1229923"]);
+    }
 
     #[test]
     fn one_counterexample_refutes_and_a_gap_leaves_it_open() {
