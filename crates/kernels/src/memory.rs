@@ -1,7 +1,6 @@
 //! Large blocks of memory, on huge pages where the system grants them: of bytes that are written once and read at every token, and
 //! of floats that a training step walks through.
 
-use crate::multiversion;
 use crate::pool::{PerWorker, Pool};
 use std::ops::{Deref, DerefMut};
 
@@ -70,8 +69,8 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Bytes of a task of [`read`]: four streams of a quarter each.
 const READ_BYTES: usize = 1 << 20;
 
-/// Reads all bytes once, in four streams at a time on each thread: what memory gives at most to a walk over weights.
-/// Returns the sum of the words, so that nothing is left out.
+/// Reads a word of each cache line once, which brings in the line, in four streams at a time on each thread: what memory gives at most
+/// to a walk over weights. Returns the sum of the words, so that nothing is left out.
 pub fn read(pool: &Pool, bytes: &[u8]) -> u64 {
     let mut sums = PerWorker::new(pool.threads(), || 0u64);
     pool.for_rows_with(bytes.len() / READ_BYTES, 1, &mut sums, (), |sum, range, ()| {
@@ -80,22 +79,19 @@ pub fn read(pool: &Pool, bytes: &[u8]) -> u64 {
     sums.iter_mut().fold(0, |total, sum| total.wrapping_add(*sum))
 }
 
-multiversion! {
-    fn read_streams(bytes: &[u8]) -> u64 {
-        const LINE: usize = 64;
-        let mut sums = [[0u64; LINE / 8]; 4];
-        let streams: [&[u8]; 4] = std::array::from_fn(|i| &bytes[i * bytes.len() / 4..(i + 1) * bytes.len() / 4]);
-        for at in (0..streams[0].len()).step_by(LINE) {
-            for (sums, stream) in sums.iter_mut().zip(streams) {
-                let line: &[u8; LINE] = stream[at..at + LINE].try_into().expect("a line");
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let word: [u8; 8] = line[8 * i..8 * i + 8].try_into().expect("a word");
-                    *sum = sum.wrapping_add(u64::from_le_bytes(word));
-                }
-            }
-        }
-        sums.iter().flatten().fold(0, |total, sum| total.wrapping_add(*sum))
-    }
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// No more is done with a line than that: work on all of its words would let fewer lines be under way at once.
+fn read_streams(bytes: &[u8]) -> u64 {
+    let (lines, _) = bytes.as_chunks::<LINE>();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let [(a, b), (c, d)] = [first, second].map(|half| half.split_at(half.len() / 2));
+    let word = |line: &[u8; LINE]| u64::from_le_bytes(*line.first_chunk().expect("a line has eight words"));
+    let streams = a.iter().zip(b).zip(c.iter().zip(d));
+    streams.fold(0u64, |sum, ((a, b), (c, d))| {
+        [a, b, c, d].into_iter().fold(sum, |sum, line| sum.wrapping_add(word(line)))
+    })
 }
 
 #[cfg(test)]
@@ -103,11 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_reads_every_byte() {
+    fn reading_reads_every_line() {
         let mut memory = Memory::zeroed(3 * READ_BYTES).unwrap();
-        let words = memory.len() as u64 / 8;
-        memory.chunks_exact_mut(8).for_each(|word| word[0] = 3);
-        assert_eq!(read(&Pool::new(2), &memory), 3 * words);
+        let lines = memory.len() as u64 / 64;
+        memory.chunks_exact_mut(64).for_each(|line| line[0] = 3);
+        assert_eq!(read(&Pool::new(2), &memory), 3 * lines);
     }
 
     #[test]
