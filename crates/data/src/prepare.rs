@@ -184,18 +184,13 @@ fn create_folder(folder: &Path, tokenizer: &Path) -> Result<(), DataError> {
     let entries = std::fs::read_dir(folder).map_err(failed("read the folder"))?.flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
-    let is_shard = |name: &String| {
-        Split::ALL
-            .iter()
-            .any(|split| name.starts_with(&format!("{}-", split.name())) && name.ends_with(".bin"))
-    };
-    let is_begun = names.iter().any(is_shard);
+    let is_begun = names.iter().any(|name| shard::is_name(name));
     let is_its_tokenizer =
         || folder.join(manifest::TOKENIZER_FILE).canonicalize().ok() == tokenizer.canonicalize().ok();
     let is_part = |name: &&String| match name.as_str() {
         manifest::UNIGRAMS_FILE => is_begun,
         manifest::TOKENIZER_FILE => is_begun || is_its_tokenizer(),
-        _ => is_shard(name),
+        _ => shard::is_name(name),
     };
     match names.iter().find(|name| !is_part(name)) {
         None => Ok(()),

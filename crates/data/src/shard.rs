@@ -109,6 +109,12 @@ pub fn path(folder: &Path, split: Split, index: usize) -> PathBuf {
     folder.join(format!("{}-{index:05}.bin", split.name()))
 }
 
+/// Whether a file of this name is a shard of some split.
+pub(crate) fn is_name(name: &str) -> bool {
+    let index = |split: &Split| name.strip_prefix(split.name())?.strip_prefix('-')?.strip_suffix(".bin");
+    Split::ALL.iter().filter_map(index).any(|index| index.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// A shard, mapped and verified.
 #[derive(Debug)]
 pub struct Shard {

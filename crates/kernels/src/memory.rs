@@ -52,7 +52,7 @@ pub(crate) fn wish_for_huge_pages<T>(memory: &mut [T]) {
         let len = range.end.addr().saturating_sub(first.addr()) / PAGE * PAGE;
         if len >= HUGE_PAGE {
             // SAFETY: whole pages inside memory that is borrowed for writing; what they hold does not change.
-            unsafe { libc::madvise(first.cast(), len, libc::MADV_HUGEPAGE) };
+            let _ = unsafe { rustix::mm::madvise(first.cast(), len, rustix::mm::Advice::LinuxHugepage) };
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -82,7 +82,8 @@ pub fn read(pool: &Pool, bytes: &[u8]) -> u64 {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// No more is done with a line than that: work on all of its words would let fewer lines be under way at once.
+/// The sum of the first words of all lines. No more is done with a line: work on all of its words would let fewer lines be under way
+/// at once.
 fn read_streams(bytes: &[u8]) -> u64 {
     let (lines, _) = bytes.as_chunks::<LINE>();
     let (first, second) = lines.split_at(lines.len() / 2);

@@ -103,9 +103,6 @@ pub fn heal(run: &RunArgs, beginning: &Beginning, missing: &'static str) -> Resu
     Ok(end)
 }
 
-/// Losses whose mean is where a healing has come to.
-const NEWEST: usize = 50;
-
 /// Prints the perplexities on the validation split, and how much of what quantisation destroyed has come back.
 fn summarise(run: &Run) -> Result<()> {
     let facts = run.facts()?;
@@ -155,6 +152,9 @@ fn summarise(run: &Run) -> Result<()> {
     }
     Ok(())
 }
+
+/// Losses whose mean is where a healing has come to.
+const NEWEST: usize = 50;
 
 /// What the losses since λ came to 1 promise for more tokens; nothing while they are too few or do not fall. `whole` is the
 /// loss of the untouched model.

@@ -1,6 +1,6 @@
 //! `trilobit quickstart`: the whole way in about two minutes, from a text to a sentence.
 
-use super::train::{parse_time, watch};
+use super::train::{parse_time, say_stopped, watch};
 use crate::corpus;
 use crate::interrupt::Interrupt;
 use ::data::{PrepareOptions, generated};
@@ -85,8 +85,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let done = trainer.state().step;
     drop(trainer);
     if outcome == Outcome::Interrupted {
-        let run = run.display();
-        eprintln!("{run}: stopped after {done} steps; 'trilobit train --out {run} --resume' goes on");
+        say_stopped(&run, done);
         return Ok(ExitCode::SUCCESS);
     }
     let prompt = if args.text.is_none() { PROMPT.to_owned() } else { beginning(&documents[0]) };

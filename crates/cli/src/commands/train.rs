@@ -251,14 +251,13 @@ impl RunArgs {
         if outcome.as_ref().map_or_else(is_common, |_| true) {
             trainer.leave();
         }
-        let out = out.display();
         match outcome? {
             Outcome::Finished => {
-                eprintln!("{out}: all {done} steps are done");
+                eprintln!("{}: all {done} steps are done", out.display());
                 Ok(End::Finished)
             }
             Outcome::Interrupted | Outcome::Deadline => {
-                eprintln!("{out}: stopped after {done} steps; 'trilobit train --out {out} --resume' goes on");
+                say_stopped(out, done);
                 Ok(End::Stopped)
             }
         }
@@ -447,6 +446,12 @@ fn look_at_data(config: &RunConfig) -> Result<()> {
         Some(file) => bail!("{}: there is no such file; name the conversations with --sft", file.display()),
         None => Ok(()),
     }
+}
+
+/// Says that `run` was stopped, and how it goes on.
+pub fn say_stopped(run: &Path, done: u64) {
+    let run = run.display();
+    eprintln!("{run}: stopped after {done} steps; 'trilobit train --out {run} --resume' goes on");
 }
 
 /// Trains to the end or a limit, visibly.
