@@ -10,6 +10,7 @@ pub mod quantize;
 pub mod random;
 pub mod reference;
 pub mod rope;
+pub mod rotation;
 pub mod source;
 pub mod weights;
 
@@ -17,5 +18,6 @@ pub use adapter::Adapter;
 pub use config::{Activation, Config, ConfigError, LinearKind, NormPlacement, RopeScaling, RopeStyle};
 pub use layout::{Extra, Layout, Norm, Projection, Slot};
 pub use random::Random;
+pub use rotation::Rotation;
 pub use source::{Blocks, Encoding, Source};
 pub use weights::{Arena, Weights};

@@ -53,6 +53,17 @@ impl Weights {
         }
         weights
     }
+
+    /// These weights in a network of `config`: tensors that only one of both has are left out, or zero.
+    pub fn as_network(&self, config: &Config) -> Self {
+        let mut weights = Self::zeros(config);
+        for named in weights.layout.tensors() {
+            if let Some(own) = self.layout.tensors().iter().find(|own| own.name == named.name) {
+                named.slot.of_mut(&mut weights.data).copy_from_slice(own.slot.of(&self.data));
+            }
+        }
+        weights
+    }
 }
 
 impl Arena for Weights {

@@ -15,7 +15,7 @@ use data::{Batch, LoaderOptions, Split};
 use kernels::gemm::Arithmetic;
 use model::layout::Named;
 use model::source::Encoding;
-use model::{Config, LinearKind, Weights};
+use model::{Config, LinearKind, Rotation, Weights};
 
 /// What a model says and understands besides its weights; a run carries it from the model that it begins with to its checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,9 @@ pub(crate) fn begin(
         return Err(TrainError::OtherSource { path: heal.from.clone() });
     }
     let mut weights = read(model, model.config())?;
+    if heal.rotate {
+        weights = Rotation::of(&target).rotate(&weights);
+    }
     if target.sub_norms != model.config().sub_norms {
         weights = insert_sub_norms(config, weights, material)?;
     }
@@ -102,12 +105,7 @@ fn restore_latents(scale: f32, values: &mut [f32]) {
 /// The same network with sub-norms before the output and the down projections, whose gains are fitted to the first batch.
 fn insert_sub_norms(config: &RunConfig, plain: Weights, material: &Material) -> Result<Weights, TrainError> {
     let target = Config { sub_norms: true, linear: LinearKind::Dense, ..plain.config.clone() };
-    let mut weights = Weights::zeros(&target);
-    for named in plain.layout.tensors() {
-        let place = weights.layout.tensors().iter().find(|other| other.name == named.name);
-        let slot = place.expect("a network with sub-norms has all tensors of one without").slot;
-        slot.of_mut(&mut weights.data).copy_from_slice(named.slot.of(&plain.data));
-    }
+    let mut weights = plain.as_network(&target);
     let batch = first_batch(config, material)?;
     let train = &config.train;
     let slice = slice_of(train.batch, train.sequence);

@@ -16,7 +16,7 @@ use crate::plan::available_memory;
 use crate::step::{Dimensions, Keep, MicroBatch, Network};
 use checkpoint::Loaded;
 use kernels::pool::{PerWorker, Pool, Rows};
-use model::Config;
+use model::{Config, Rotation};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -58,6 +58,8 @@ pub struct Lesson {
     losses: Vec<f32>, // (T)
     relation: Option<Relation>,
     hidden: Option<Hidden>,
+    /// the basis that the student was brought into
+    rotation: Option<Rotation>,
     /// why the teacher could not be read, or the cache not keep something
     failure: Option<TrainError>,
 }
@@ -138,6 +140,15 @@ impl Taps {
                 kept.clear();
                 kept.extend_from_slice(values);
             }
+        }
+    }
+
+    /// Brings what was kept into the student's basis.
+    fn rotate(&mut self, pool: &Pool, rotation: &Rotation) {
+        let [_, _, values] = &mut self.qkv;
+        for (turn, kept) in [(&rotation.stream, &mut self.hidden), (&rotation.values, values)] {
+            let rows = kept.len() / turn.width();
+            pool.for_rows(rows, ROWS, Rows::new(kept, turn.width()), |_, kept| turn.rows(kept));
         }
     }
 }
@@ -260,6 +271,7 @@ impl Lesson {
             losses: vec![0.0; rows],
             relation,
             hidden,
+            rotation: config.heal.as_ref().filter(|heal| heal.rotate).map(|_| Rotation::of(teacher)),
             failure: None,
         })
     }
@@ -288,7 +300,11 @@ impl Lesson {
             self.network = read.map_err(|error| self.failure = Some(error)).ok();
         }
         match &mut self.network {
-            Some(network) => network.read(slice),
+            Some(network) => {
+                network.read(slice);
+                let Network { taps, machine, .. } = network;
+                self.rotation.iter().for_each(|rotation| taps.rotate(&machine.pool, rotation));
+            }
             // The failure ends the run after this step, whatever that comes to.
             None => self.candidates_known = true,
         }

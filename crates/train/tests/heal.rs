@@ -31,22 +31,26 @@ fn finish(config: &RunConfig, out: &Path) -> Vec<Step> {
 
 /// A dense network, trained for a moment, and its data.
 fn pretrained(dir: &Path) -> (PathBuf, Vec<SourceConfig>) {
-    let sets = ["model.linear=dense", "model.sub_norms=false", "train.steps=150", "model.activation=silu"];
+    let sets = [
+        "model.linear=dense",
+        "model.sub_norms=false",
+        "train.steps=150",
+        "model.activation=silu",
+        "model.tied=true",
+    ];
     let config = tiny_run(dir, &sets);
     finish(&config, &dir.join("dense"));
     (dir.join("dense"), config.data)
 }
 
-fn healing(
-    from: &Path,
-    data: &[SourceConfig],
-    sub_norm: SubNorm,
-    teacher: Option<&Path>,
-    sets: &[&str],
-) -> RunConfig {
-    let source = checkpoint::open(from).unwrap();
+/// The model as it is.
+fn plain(from: &Path) -> HealConfig {
+    HealConfig { from: from.to_owned(), sub_norm: SubNorm::None, rotate: false }
+}
+
+fn healing(heal: HealConfig, data: &[SourceConfig], teacher: Option<&Path>, sets: &[&str]) -> RunConfig {
+    let source = checkpoint::open(&heal.from).unwrap();
     let sets: Vec<String> = RUN.iter().chain(sets).map(|set| (*set).to_owned()).collect();
-    let heal = HealConfig { from: from.to_owned(), sub_norm };
     let config = RunConfig::heal(heal, source.config(), teacher, None, &sets).unwrap();
     RunConfig { data: data.to_vec(), ..config }
 }
@@ -62,9 +66,10 @@ fn quantisation_destroys_and_healing_brings_back() {
     let (dense, data) = pretrained(dir.path());
     let whole =
         metrics::read(&dense.join("metrics.jsonl")).unwrap().last().unwrap().record.validation_loss.unwrap();
-    for sub_norm in [SubNorm::None, SubNorm::Insert] {
-        let out = dir.path().join(format!("{sub_norm:?}"));
-        let steps = finish(&healing(&dense, &data, sub_norm, None, &["lambda.n=8"]), &out);
+    for (sub_norm, rotate) in [(SubNorm::None, false), (SubNorm::Insert, false), (SubNorm::None, true)] {
+        let out = dir.path().join(format!("{sub_norm:?}-{rotate}"));
+        let heal = HealConfig { sub_norm, rotate, ..plain(&dense) };
+        let steps = finish(&healing(heal, &data, None, &["lambda.n=8"]), &out);
         let (healthy, broken) = (fact(&out, 0.0), fact(&out, 1.0));
         if sub_norm == SubNorm::None {
             assert!((healthy - whole).abs() < 1e-5, "λ = 0 is the model itself: {healthy} and {whole}");
@@ -85,19 +90,21 @@ fn a_stopped_healing_with_a_teacher_goes_on_to_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     let (dense, data) = pretrained(dir.path());
     let cache = format!("distill.cache={}", dir.path().join("cache").display());
-    let lessons: [&[&str]; 3] = [
-        &["distill.logits=[1.0, 0.5]"],
-        &["distill.top_k=8", &cache],
-        &[
-            "distill.logits=0",
-            "distill.relation=1",
-            "distill.relation_layer=0",
-            "distill.hidden=1",
-            "distill.curve=cosine",
-        ],
+    let inside = [
+        "distill.logits=0",
+        "distill.relation=1",
+        "distill.relation_layer=0",
+        "distill.hidden=1",
+        "distill.curve=cosine",
     ];
-    for (number, lesson) in lessons.into_iter().enumerate() {
-        let config = healing(&dense, &data, SubNorm::None, Some(&dense), lesson);
+    let lessons: [(bool, &[&str]); 4] = [
+        (false, &["distill.logits=[1.0, 0.5]"]),
+        (false, &["distill.top_k=8", &cache]),
+        (false, &inside),
+        (true, &inside),
+    ];
+    for (number, (rotate, lesson)) in lessons.into_iter().enumerate() {
+        let config = healing(HealConfig { rotate, ..plain(&dense) }, &data, Some(&dense), lesson);
         let (whole, parts) =
             (dir.path().join(format!("whole{number}")), dir.path().join(format!("parts{number}")));
         let steps = finish(&config, &whole);
@@ -132,7 +139,7 @@ fn layers_are_healed_in_turn() {
     for order in ["last-first", "least-sensitive-first"] {
         let sets = ["lambda.kind=linear", &format!("lambda.order={order}")];
         let out = dir.path().join(order);
-        let config = healing(&dense, &data, SubNorm::None, None, &sets);
+        let config = healing(plain(&dense), &data, None, &sets);
         let steps = finish(&config, &out);
         assert!(steps.last().unwrap().loss.is_finite());
         let state = std::fs::read_to_string(out.join("checkpoints/step-00000012/state.json")).unwrap();
@@ -151,7 +158,7 @@ fn a_cache_takes_the_place_of_its_teacher() {
     let dir = tempfile::tempdir().unwrap();
     let (dense, data) = pretrained(dir.path());
     let cache = format!("distill.cache={}", dir.path().join("cache").display());
-    let config = healing(&dense, &data, SubNorm::None, Some(&dense), &["distill.top_k=8", &cache]);
+    let config = healing(plain(&dense), &data, Some(&dense), &["distill.top_k=8", &cache]);
     let [first, second] = ["first", "second"].map(|name| finish(&config, &dir.path().join(name)));
     for (a, b) in first.iter().zip(&second) {
         assert_eq!((a.loss, a.distillation), (b.loss, b.distillation));
@@ -160,7 +167,7 @@ fn a_cache_takes_the_place_of_its_teacher() {
     // Another teacher does not find there what the first one said.
     let other = |cache: &str, name: &str| {
         let teacher = dir.path().join("first");
-        let config = healing(&dense, &data, SubNorm::None, Some(&teacher), &["distill.top_k=8", cache]);
+        let config = healing(plain(&dense), &data, Some(&teacher), &["distill.top_k=8", cache]);
         finish(&config, &dir.path().join(name))
     };
     let own = format!("distill.cache={}", dir.path().join("own").display());
@@ -179,17 +186,24 @@ fn what_cannot_be_healed_is_refused_with_a_reason() {
     let elsewhere = tempfile::tempdir().unwrap();
     let other = testkit::dataset(elsewhere.path(), 300, 280);
     let strange = vec![SourceConfig { path: other, weight: 1.0 }];
-    let sentence = refused(healing(&dense, &strange, SubNorm::None, None, &[]), "tokenizer");
+    let sentence = refused(healing(plain(&dense), &strange, None, &[]), "tokenizer");
     assert!(sentence.contains("tokenizer is not that of") && sentence.contains("data prepare"), "{sentence}");
 
-    let config = healing(&dense, &data, SubNorm::None, None, &["train.sequence=31", "model.hidden=64"]);
+    let healed = tiny_run(dir.path(), &["train.steps=2"]);
+    finish(&RunConfig { data: data.clone(), ..healed }, &dir.path().join("ternary"));
+    let ternary = checkpoint::open(&dir.path().join("ternary")).unwrap();
+    let heal = HealConfig { rotate: true, ..plain(&dir.path().join("ternary")) };
+    let sentence = RunConfig::heal(heal, ternary.config(), None, None, &[]).unwrap_err().to_string();
+    assert!(sentence.contains("heal.rotate") && sentence.contains("are ternary"), "{sentence}");
+
+    let config = healing(plain(&dense), &data, None, &["train.sequence=31", "model.hidden=64"]);
     assert!(refused(config, "network").contains("leave [model] out"));
 
     let mut config = tiny_run(dir.path(), &["model.hidden=48", "model.head_size=24", "train.steps=2"]);
     config.data = data.clone();
     finish(&config, &dir.path().join("wide"));
     let sets = ["distill.hidden=1"];
-    let config = healing(&dense, &data, SubNorm::None, Some(&dir.path().join("wide")), &sets);
+    let config = healing(plain(&dense), &data, Some(&dir.path().join("wide")), &sets);
     let sentence = refused(config, "width");
     assert!(sentence.contains("48 elements") && sentence.contains("distill.hidden"), "{sentence}");
 }

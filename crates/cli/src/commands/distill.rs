@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     match (recipe, teacher) {
         (None, _) => {
             let begins_with = teacher.map(|teacher| student.unwrap_or(teacher));
-            let beginning = Beginning { begins_with, student, sub_norm: None, teacher };
+            let beginning = Beginning { begins_with, student, sub_norm: None, rotate: false, teacher };
             Ok(heal(&run, &beginning, NO_TEACHER)?.code())
         }
         (Some(Recipe::Bitdistill), Some(teacher)) => bitdistill(&run, student, teacher),
@@ -73,10 +73,16 @@ fn bitdistill(run: &RunArgs, student: Option<&Path>, teacher: &Path) -> Result<E
     let (first, second) =
         (stage(run, &folders[0], &[], "distill"), stage(run, &folders[1], &BITDISTILL, "lambda"));
     let begins_with = student.unwrap_or(teacher);
-    let beginning =
-        Beginning { begins_with: Some(begins_with), student, sub_norm: Some(SubNorm::Insert), teacher: None };
+    let beginning = Beginning {
+        begins_with: Some(begins_with),
+        student,
+        sub_norm: Some(SubNorm::Insert),
+        rotate: false,
+        teacher: None,
+    };
     let half = Some(&*folders[0]);
-    let going_on = Beginning { begins_with: half, student: half, sub_norm: None, teacher: Some(teacher) };
+    let going_on =
+        Beginning { begins_with: half, student: half, sub_norm: None, rotate: false, teacher: Some(teacher) };
     let begun = || beginning.config(&first, begins_with, checkpoint::open(begins_with)?.config());
     let distilled = || {
         let network = match first.resume {

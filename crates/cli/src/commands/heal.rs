@@ -22,6 +22,9 @@ pub struct Args {
     /// Whether a model without norms before its output and down projections gets them [default: none]
     #[arg(long, value_enum)]
     sub_norm: Option<SubNorms>,
+    /// Bring the weights into a basis without outliers first; the function stays, a tied head becomes a matrix of its own
+    #[arg(long)]
+    rotate: bool,
     /// Learn from this model, too: the healthy model itself, or a larger one with the same tokenizer; [distill] says how
     #[arg(long, value_name = "MODEL")]
     teacher: Option<PathBuf>,
@@ -39,7 +42,7 @@ enum SubNorms {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let Args { from, sub_norm, teacher, mut run } = args;
+    let Args { from, sub_norm, rotate, teacher, mut run } = args;
     if run.sample.is_empty() {
         run.sample = PROMPTS.map(str::to_owned).to_vec();
     }
@@ -48,7 +51,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         SubNorms::Insert => SubNorm::Insert,
     });
     let (from, teacher) = (from.as_deref(), teacher.as_deref());
-    let beginning = Beginning { begins_with: from, student: from, sub_norm, teacher };
+    let beginning = Beginning { begins_with: from, student: from, sub_norm, rotate, teacher };
     Ok(heal(&run, &beginning, "which model? name the pretrained one with --from MODEL")?.code())
 }
 
@@ -60,6 +63,8 @@ pub struct Beginning<'a> {
     pub student: Option<&'a Path>,
     /// whether norms are added, where that was typed
     pub sub_norm: Option<SubNorm>,
+    /// whether the weights are brought into another basis
+    pub rotate: bool,
     /// what is learned from besides the text
     pub teacher: Option<&'a Path>,
 }
@@ -67,7 +72,9 @@ pub struct Beginning<'a> {
 impl Beginning<'_> {
     /// The configuration of a healing of `from`, whose network is `source`.
     pub fn config(&self, run: &RunArgs, from: &Path, source: &model::Config) -> Result<RunConfig> {
-        let heal = HealConfig { from: settled(from)?, sub_norm: self.sub_norm.unwrap_or_default() };
+        let Self { sub_norm, rotate, .. } = self;
+        let heal =
+            HealConfig { from: settled(from)?, sub_norm: sub_norm.unwrap_or_default(), rotate: *rotate };
         let teacher = self.teacher.map(settled).transpose()?;
         Ok(RunConfig::heal(heal, source, teacher.as_deref(), run.config.as_deref(), &run.sets()?)?)
     }
@@ -80,6 +87,9 @@ impl Beginning<'_> {
         }
         if let Some(sub_norm) = self.sub_norm {
             sets.push(format!("heal.sub_norm={}", toml::Value::try_from(sub_norm)?));
+        }
+        if self.rotate {
+            sets.push("heal.rotate=true".to_owned());
         }
         if let Some(teacher) = self.teacher {
             sets.push(path_set("distill.teacher", teacher)?);

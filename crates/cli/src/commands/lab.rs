@@ -169,7 +169,7 @@ fn check_settings(name: &str, experiment: &Experiment, facts: &Facts) -> Result<
     };
     let from = facts.from.clone().unwrap_or_default();
     for point in lab::points::points(experiment) {
-        let heal = HealConfig { from: from.clone(), sub_norm: SubNorm::default() };
+        let heal = HealConfig { from: from.clone(), sub_norm: SubNorm::default(), rotate: false };
         let config = match &source {
             Some(source) => RunConfig::heal(heal, source, None, None, &sets(&point.settings)),
             None => begin(&point.settings),

@@ -26,6 +26,9 @@ pub struct HealConfig {
     /// insert or none
     #[serde(default)]
     pub sub_norm: SubNorm,
+    /// whether the pretrained weights are brought into a basis without outliers; the head is then a matrix of its own
+    #[serde(default)]
+    pub rotate: bool,
 }
 
 /// What a healing sets where nothing else does.
@@ -51,12 +54,20 @@ impl HealConfig {
         model::Config {
             linear: LinearKind::Ternary,
             sub_norms: source.sub_norms || inserts,
+            tied: source.tied && !self.rotate,
             ..source.clone()
         }
     }
 
     /// TOML of `[model]` and `[heal]`.
     pub(super) fn layer(&self, source: &model::Config) -> Result<String, ConfigError> {
+        if self.rotate && source.linear == LinearKind::Ternary {
+            return Err(ConfigError::Key {
+                key: "heal.rotate".into(),
+                place: format!(" (the model {})", self.from.display()),
+                reason: "its weights are ternary, and would not be in another basis; heal it without".into(),
+            });
+        }
         let model = toml::Value::try_from(self.target(source))?;
         let heal = toml::Value::try_from(self)?;
         let mut tables = vec![("model".to_owned(), model), ("heal".to_owned(), heal)];
